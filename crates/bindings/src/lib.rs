@@ -1,0 +1,1 @@
+//! Rust types and bytecode of the compiled contracts

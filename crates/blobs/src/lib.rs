@@ -1,0 +1,1 @@
+//! Content-addressed inputs and results with IPFS names

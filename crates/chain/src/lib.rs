@@ -1,0 +1,1 @@
+//! Market events from a cursor and market transactions through nonce lanes

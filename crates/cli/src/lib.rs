@@ -1,0 +1,1 @@
+//! The one binary: user verbs and service verbs

@@ -1,0 +1,1 @@
+//! An EVM chain in this process, spoken to by JSON-RPC

@@ -1,0 +1,1 @@
+//! Takes in signed orders, follows the chain, answers best-price queries

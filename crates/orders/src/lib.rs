@@ -1,0 +1,1 @@
+//! Signed orders: types, EIP-712 hashes, validity, matching and why not

@@ -1,0 +1,1 @@
+//! Turns deals into finished tasks: a pure plan, then acts

@@ -1,0 +1,1 @@
+//! The life of a task: events in, actions out

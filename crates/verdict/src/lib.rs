@@ -1,0 +1,1 @@
+//! When a result counts as right, and who is owed what

@@ -1,0 +1,1 @@
+//! HTTP shapes, API traits and clients

@@ -1,0 +1,1 @@
+//! Asks for work, fetches, runs, contributes, reveals, uploads

@@ -1,0 +1,2 @@
+//! Generated files, checks and measurements.
+fn main() {}
