@@ -2,7 +2,11 @@
 //!
 //! One module per command. Nothing in the product depends on this crate.
 
+mod bench;
 mod contracts;
+mod tidy;
+
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
@@ -17,10 +21,17 @@ struct Cli {
 enum Command {
     /// Compile the contracts and write contracts/artifacts
     Contracts(contracts::Args),
+    /// Measure the release binary and print one table
+    Bench(bench::Bench),
+    /// Check walls, licences, bans and error pages
+    Tidy,
 }
 
 fn main() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     match Cli::parse().command {
         Command::Contracts(args) => contracts::run(&args),
+        Command::Bench(args) => bench::run(&root, &args),
+        Command::Tidy => tidy::run(&root),
     }
 }
