@@ -1,1 +1,36 @@
-//! HTTP shapes, API traits and clients
+//! The wire: the only room that knows HTTP paths and JSON shapes.
+//!
+//! Each door of the house has a module with three things in it: the *shapes* that cross it, a *trait* that a service
+//! implements and a router made from it, and a *client*. So a service never sees a request, and a caller never builds
+//! a path.
+//!
+//! | module | door | served by |
+//! |---|---|---|
+//! | [`market`] | the order book, as the official market API | `orderbook` |
+//! | [`scheduler`] | the state and logs of tasks, uploads of results | `scheduler` |
+//! | [`link`] | the connection between a scheduler and each of its workers | `scheduler`, `worker` |
+//! | [`ipfs`] | storing and fetching content | `blobs` (client only here) |
+//! | [`auth`] | logging in to any of these with a wallet | – |
+//! | [`description`] | what a market at an origin consists of | `cli` |
+//! | [`params`] | the JSON inside a request order | – |
+//!
+//! What is not here: rules (`orders`, `tasks`, `verdict`), the chain's JSON-RPC (`chain`, `devchain`), storage.
+//!
+//! Everything that comes in is bounded: bodies, frames, pages, waiting times. What cannot be read is answered with a
+//! 4xx and a sentence that says why; it never panics and never becomes a 5xx.
+
+pub mod auth;
+pub mod description;
+mod failure;
+mod http;
+pub mod ipfs;
+pub mod json;
+pub mod link;
+pub mod market;
+pub mod params;
+pub mod scheduler;
+mod time;
+
+pub use failure::Failure;
+pub use http::{ClientError, install_crypto_provider};
+pub use time::{ParseMillisError, UnixMillis};

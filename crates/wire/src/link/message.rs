@@ -1,0 +1,186 @@
+//! What is said over a link.
+
+use alloy_primitives::{Address, B256, Bytes};
+use primitives::{DealId, ResultHash, TaskId};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+/// The first word, the scheduler's: who it is and the proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Hello {
+    pub(super) protocol: u32,
+    #[serde(with = "crate::json::text")]
+    pub(super) workerpool: Address,
+    #[serde(with = "crate::json::text")]
+    pub(super) scheduler: Address,
+    pub(super) chain_id: u64,
+    #[serde(with = "crate::json::text")]
+    pub(super) hub: Address,
+    pub(super) nonce: B256,
+    #[serde(with = "crate::json::hex")]
+    pub(super) proof: Bytes,
+}
+
+/// The answer, the worker's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Login {
+    #[serde(with = "crate::json::text")]
+    pub(super) worker: Address,
+    #[serde(with = "crate::json::hex")]
+    pub(super) signature: Bytes,
+    pub(super) capabilities: Capabilities,
+    #[serde(default, with = "crate::json::text::list")]
+    pub(super) holding: Vec<TaskId>,
+}
+
+/// What is said until the link stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(super) enum Handshake {
+    Hello(Hello),
+    Login(Login),
+    Welcome { token: String },
+    Refused { error: Failure },
+}
+
+/// What a worker offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory for programs.
+    pub memory_bytes: u64,
+    /// How many tasks at once.
+    pub slots: u32,
+    /// What kinds of program: `wasm`, …
+    pub runtimes: Vec<String>,
+}
+
+/// What the scheduler says to a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ToWorker {
+    /// Compute this task. The worker reads everything else about it from the chain and trusts nothing else.
+    Assign {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// Of which deal.
+        #[serde(with = "crate::json::text")]
+        deal_id: DealId,
+        /// Its index in the deal's bag.
+        index: u64,
+    },
+    /// The worker may contribute what it computed: the task is initialised on chain.
+    Contribute {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// The pool owner's signature over worker, task and enclave challenge; 65 bytes.
+        #[serde(with = "crate::json::hex")]
+        authorization: Bytes,
+        /// The key that the enclave's signature must come from; zero without an enclave.
+        #[serde(with = "crate::json::text")]
+        enclave_challenge: Address,
+    },
+    /// There is a consensus: reveal and upload.
+    Reveal {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+    },
+    /// The task is finished or no longer wanted: drop everything kept for it.
+    Release {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+    },
+}
+
+/// What a worker says to its scheduler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ToScheduler {
+    /// The program ran. The hash binds the digest to the task; the digest itself stays with the worker until the reveal.
+    Computed {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// `keccak(task ‖ digest)`.
+        #[serde(with = "crate::json::text")]
+        result_hash: ResultHash,
+    },
+    /// The task failed here.
+    Failed {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// How.
+        failure: RunFailure,
+    },
+    /// The contribution was sent to the chain (and mined, as far as the worker knows).
+    Contributed {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// The transaction.
+        tx_hash: B256,
+    },
+    /// The reveal was sent to the chain.
+    Revealed {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// The transaction.
+        tx_hash: B256,
+    },
+    /// The result is stored where `finalize` can point to.
+    Uploaded {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// Where: `/ipfs/<cid>`, or empty for a result that only a contract receives.
+        location: String,
+        /// What the callback contract receives; empty without callback.
+        #[serde(default, with = "crate::json::hex")]
+        callback_data: Bytes,
+    },
+    /// The worker takes no new tasks and leaves when those it has are done.
+    Draining {},
+}
+
+/// Whose fault a failed run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Blame {
+    /// The program: it would fail elsewhere too.
+    App,
+    /// This worker: another one may succeed.
+    Worker,
+    /// What the program was given.
+    Input,
+}
+
+/// A run that brought no result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunFailure {
+    /// Code, what happened, what would help.
+    #[serde(flatten)]
+    pub failure: Failure,
+    /// What the program returned, if it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The end of what it printed.
+    #[serde(default)]
+    pub stdout_tail: String,
+    /// The end of what it printed as errors.
+    #[serde(default)]
+    pub stderr_tail: String,
+    /// Whose fault.
+    pub blame: Blame,
+}

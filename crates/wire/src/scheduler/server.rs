@@ -1,0 +1,293 @@
+//! What a scheduler must be able to answer, and the routes made of it.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use futures::{StreamExt, TryStreamExt};
+use primitives::TaskId;
+use serde::Serialize;
+use serde_json::json;
+use tokio::io::AsyncRead;
+use tokio_util::io::StreamReader;
+
+use super::{ComputeLogs, TaskLogs, TaskModel};
+use crate::Failure;
+use crate::auth::{Authorization, Challenge};
+use crate::http::json_answer;
+use crate::json::{ShapeError, parse_address};
+
+/// The content of an upload as it arrives: bounded, read once. Reading it fails when the sender stops or exceeds the
+/// limit.
+pub type ResultBody = Pin<Box<dyn AsyncRead + Send>>;
+
+/// How large a result may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// The zip, in bytes.
+    pub result_bytes_max: u64,
+}
+
+impl Default for UploadLimits {
+    fn default() -> Self {
+        Self { result_bytes_max: 1024 * 1024 * 1024 }
+    }
+}
+
+/// Why a scheduler does not answer what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SchedulerRefusal {
+    /// The task is not known here.
+    #[error("task not found")]
+    NotFound,
+    /// The caller has not proved who it is.
+    #[error("invalid authorization")]
+    Unauthorized,
+    /// The caller may not have this.
+    #[error("not allowed")]
+    Forbidden,
+    /// What was sent cannot be taken.
+    #[error("{0}")]
+    Rejected(Failure),
+    /// Something behind the scheduler does not answer; asking again later may work.
+    #[error("{0}")]
+    Unavailable(Failure),
+}
+
+/// What a scheduler answers over HTTP.
+#[async_trait]
+pub trait SchedulerApi: Send + Sync + 'static {
+    /// The task, if this scheduler knows it.
+    async fn task(&self, task: TaskId) -> Result<TaskModel, SchedulerRefusal>;
+
+    /// A challenge for reading logs with that wallet.
+    async fn logs_challenge(&self, wallet: Address) -> Result<Challenge, SchedulerRefusal>;
+
+    /// What the task's programs printed; only for the deal's requester.
+    async fn logs(
+        &self,
+        task: TaskId,
+        authorization: &Authorization,
+    ) -> Result<Vec<ComputeLogs>, SchedulerRefusal>;
+
+    /// Stores a worker's result and says where: `/ipfs/<cid>`. The token is the one its login was answered with.
+    async fn accept_result(
+        &self,
+        task: TaskId,
+        token: &str,
+        body: ResultBody,
+    ) -> Result<String, SchedulerRefusal>;
+
+    /// Whether the task is one of this scheduler's; decides who gets an upload where several answer at one origin.
+    async fn knows(&self, task: TaskId) -> bool {
+        self.task(task).await.is_ok()
+    }
+}
+
+/// The routes of the schedulers at one origin.
+pub fn router(
+    schedulers: impl IntoIterator<Item = Arc<dyn SchedulerApi>>,
+    limits: UploadLimits,
+) -> Router {
+    let desk = Arc::new(Desk { schedulers: schedulers.into_iter().collect(), limits });
+    Router::new()
+        .route("/tasks/{id}", get(task))
+        .route("/tasks/logs/challenge", get(logs_challenge))
+        .route("/tasks/{id}/logs", get(logs))
+        .route("/tasks/{id}/replicates/{wallet}", get(replicate))
+        .route("/tasks/{id}/replicates/{wallet}/logs", get(replicate_logs))
+        .route("/workers/results/{id}", post(upload))
+        // Uploads are streamed and have a limit of their own.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(desk)
+}
+
+struct Desk {
+    schedulers: Vec<Arc<dyn SchedulerApi>>,
+    limits: UploadLimits,
+}
+
+impl Desk {
+    async fn scheduler_of(&self, task: TaskId) -> Result<&Arc<dyn SchedulerApi>, SchedulerRefusal> {
+        for scheduler in &self.schedulers {
+            if self.schedulers.len() == 1 || scheduler.knows(task).await {
+                return Ok(scheduler);
+            }
+        }
+        Err(SchedulerRefusal::NotFound)
+    }
+
+    async fn task(&self, task: TaskId) -> Result<TaskModel, SchedulerRefusal> {
+        for scheduler in &self.schedulers {
+            match scheduler.task(task).await {
+                Err(SchedulerRefusal::NotFound) => {}
+                known => return known,
+            }
+        }
+        Err(SchedulerRefusal::NotFound)
+    }
+
+    async fn logs(
+        &self,
+        task: &str,
+        headers: &HeaderMap,
+    ) -> Result<(TaskId, Vec<ComputeLogs>), SchedulerRefusal> {
+        let task = task_id(task)?;
+        let authorization = authorization(headers)?;
+        let mut refusal = SchedulerRefusal::NotFound;
+        // The challenge may be another scheduler's of this origin, so a wrong one only counts when nobody takes it.
+        for scheduler in &self.schedulers {
+            match scheduler.logs(task, &authorization).await {
+                Err(SchedulerRefusal::NotFound) => {}
+                Err(other) => refusal = other,
+                Ok(logs) => return Ok((task, logs)),
+            }
+        }
+        Err(refusal)
+    }
+}
+
+async fn task(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Response {
+    let found = match task_id(&id) {
+        Ok(task) => desk.task(task).await,
+        Err(refusal) => Err(refusal),
+    };
+    answer(found)
+}
+
+async fn replicate(
+    State(desk): State<Arc<Desk>>,
+    Path((id, wallet)): Path<(String, String)>,
+) -> Response {
+    let found = async {
+        let (task, wallet) = (task_id(&id)?, wallet_of(&wallet)?);
+        let replicates = desk.task(task).await?.replicates;
+        let mine = replicates.into_iter().find(|replicate| replicate.wallet_address == wallet);
+        mine.ok_or(SchedulerRefusal::NotFound)
+    };
+    answer(found.await)
+}
+
+async fn logs_challenge(
+    State(desk): State<Arc<Desk>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let challenge = async {
+        let wallet = wallet_of(query.get("address").map_or("", String::as_str))?;
+        let scheduler = desk.schedulers.first().ok_or(SchedulerRefusal::NotFound)?;
+        scheduler.logs_challenge(wallet).await
+    };
+    answer(challenge.await.map(|challenge| challenge.to_json()))
+}
+
+async fn logs(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let logs = desk.logs(&id, &headers).await;
+    answer(logs.map(|(task, logs)| TaskLogs { chain_task_id: task, compute_logs_list: logs }))
+}
+
+async fn replicate_logs(
+    State(desk): State<Arc<Desk>>,
+    Path((id, wallet)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let found = async {
+        let wallet = wallet_of(&wallet)?;
+        let (_, logs) = desk.logs(&id, &headers).await?;
+        let mine = logs.into_iter().find(|logs| logs.wallet_address == wallet);
+        mine.ok_or(SchedulerRefusal::NotFound)
+    };
+    answer(found.await)
+}
+
+async fn upload(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let stored = async {
+        let task = task_id(&id)?;
+        let token = bearer(&headers).ok_or(SchedulerRefusal::Unauthorized)?;
+        let body = bounded(body, &headers, desk.limits.result_bytes_max)?;
+        let scheduler = desk.scheduler_of(task).await?;
+        scheduler.accept_result(task, token, body).await
+    };
+    answer(stored.await.map(|location| json!({"location": location})))
+}
+
+fn task_id(text: &str) -> Result<TaskId, SchedulerRefusal> {
+    text.parse().map_err(|_| rejected("GM-0511", "a task id is 0x and 64 hexadecimal digits"))
+}
+
+fn wallet_of(text: &str) -> Result<Address, SchedulerRefusal> {
+    parse_address("address", text).map_err(|ShapeError(reason)| rejected("GM-0511", &reason))
+}
+
+fn rejected(code: &str, message: &str) -> SchedulerRefusal {
+    SchedulerRefusal::Rejected(Failure::new(code, message, ""))
+}
+
+fn authorization(headers: &HeaderMap) -> Result<Authorization, SchedulerRefusal> {
+    let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    text.and_then(|text| text.parse().ok()).ok_or(SchedulerRefusal::Unauthorized)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+}
+
+/// The body as a reader that fails beyond the limit. A length announced beyond it is refused before anything is read.
+fn bounded(body: Body, headers: &HeaderMap, limit: u64) -> Result<ResultBody, SchedulerRefusal> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let announced = announced.and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
+    let too_large = format!("a result may have {limit} bytes at most");
+    if announced > limit {
+        return Err(rejected("GM-0512", &too_large));
+    }
+    let mut left = limit;
+    let chunks = body.into_data_stream().map_err(io::Error::other).map(move |chunk| {
+        let chunk = chunk?;
+        let len = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        left = left
+            .checked_sub(len)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, too_large.clone()))?;
+        Ok::<_, io::Error>(chunk)
+    });
+    Ok(Box::pin(StreamReader::new(chunks)))
+}
+
+fn answer<T: Serialize>(outcome: Result<T, SchedulerRefusal>) -> Response {
+    let refusal = match outcome {
+        Ok(found) => return json_answer(StatusCode::OK, &json!(found)),
+        Err(refusal) => refusal,
+    };
+    let status = match &refusal {
+        SchedulerRefusal::NotFound => StatusCode::NOT_FOUND,
+        SchedulerRefusal::Unauthorized => StatusCode::UNAUTHORIZED,
+        SchedulerRefusal::Forbidden => StatusCode::FORBIDDEN,
+        SchedulerRefusal::Rejected(_) => StatusCode::BAD_REQUEST,
+        SchedulerRefusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let body = match &refusal {
+        SchedulerRefusal::Rejected(failure) | SchedulerRefusal::Unavailable(failure) => {
+            json!({"error": failure.message, "failure": failure})
+        }
+        SchedulerRefusal::NotFound
+        | SchedulerRefusal::Unauthorized
+        | SchedulerRefusal::Forbidden => json!({"error": refusal.to_string()}),
+    };
+    json_answer(status, &body)
+}
