@@ -339,7 +339,7 @@ fn asset(
     let Some(owner) = facts.owner else {
         return Err(Refusal {
             code: Code::NoOwner(kind),
-            what: format!("{address} is not the contract of a {kind}"),
+            what: format!("there is no {kind} contract at {address}"),
             remedy: format!("check the {kind}'s address and the chain"),
         });
     };

@@ -60,7 +60,15 @@ fn check(spoil: impl FnOnce(&mut Quartet, &mut Facts), expected: &Expect) {
     let (mut quartet, mut facts) = (quartet(), facts());
     spoil(&mut quartet, &mut facts);
     let shown = match super::check(&quartet, &facts) {
-        Ok(terms) => format!("{terms:?}"),
+        Ok(terms) => format!(
+            "tag {} volume {}; locks: payer {:?}, scheduler {:?}, worker {:?}; dataset {:?}",
+            bits(terms.tag),
+            terms.volume,
+            terms.payer_lock,
+            terms.scheduler_lock,
+            terms.worker_stake,
+            terms.dataset_price
+        ),
         Err(refusal) => format!("{}: {}\n-> {}", refusal.code, refusal.what, refusal.remedy),
     };
     expected.assert_eq(&shown);
@@ -70,7 +78,7 @@ fn check(spoil: impl FnOnce(&mut Quartet, &mut Facts), expected: &Expect) {
 fn a_good_match_says_what_will_be_locked() {
     check(
         |_, _| {},
-        expect![
+        &expect![
             "Terms { app_owner: 0x1111111111111111111111111111111111111111, app_price: 3 nRLC, dataset_owner: 0x1212121212121212121212121212121212121212, dataset_price: 2 nRLC, workerpool_owner: 0x1313131313131313131313131313131313131313, workerpool_price: 25 nRLC, trust: 1, tag: Tag(0x0000000000000000000000000000000000000000000000000000000000000000), first_index: 0, volume: 5, worker_stake: 7 nRLC, scheduler_reward_percent: 1, payer_lock: 150 nRLC, scheduler_lock: 35 nRLC }"
         ],
     );
@@ -82,7 +90,7 @@ fn a_good_match_says_what_will_be_locked() {
                 same_account: false,
             });
         },
-        expect![
+        &expect![
             "Terms { app_owner: 0x1111111111111111111111111111111111111111, app_price: 3 nRLC, dataset_owner: 0x1212121212121212121212121212121212121212, dataset_price: 2 nRLC, workerpool_owner: 0x1313131313131313131313131313131313131313, workerpool_price: 25 nRLC, trust: 1, tag: Tag(0x0000000000000000000000000000000000000000000000000000000000000000), first_index: 0, volume: 5, worker_stake: 7 nRLC, scheduler_reward_percent: 1, payer_lock: 150 nRLC, scheduler_lock: 35 nRLC }"
         ],
     );
@@ -146,7 +154,7 @@ fn demands_prices_and_tags() {
     );
     check(
         |q, _| q.dataset.tag = Tag::SCONE | Tag::TDX,
-        expect![
+        &expect![
             "Terms { app_owner: 0x1111111111111111111111111111111111111111, app_price: 3 nRLC, dataset_owner: 0x1212121212121212121212121212121212121212, dataset_price: 2 nRLC, workerpool_owner: 0x1313131313131313131313131313131313131313, workerpool_price: 25 nRLC, trust: 1, tag: Tag(0x0000000000000000000000000000000000000000000000000000000000000000), first_index: 0, volume: 5, worker_stake: 7 nRLC, scheduler_reward_percent: 1, payer_lock: 150 nRLC, scheduler_lock: 35 nRLC }"
         ],
     );
@@ -204,8 +212,8 @@ fn assets_signatures_and_volume() {
     check(
         |_, f| f.app.owner = None,
         &expect![[r#"
-        no-app-owner: 0x0101010101010101010101010101010101010101 is not the contract of a app
-        -> check the app's address and the chain"#]],
+            no-app-owner: there is no app contract at 0x0101010101010101010101010101010101010101
+            -> check the app's address and the chain"#]],
     );
     check(
         |_, f| f.app.registered = false,
@@ -284,7 +292,7 @@ fn without_a_dataset_its_order_is_neither_signed_nor_paid_but_still_bounds() {
     };
     check(
         without,
-        expect![
+        &expect![
             "Terms { app_owner: 0x1111111111111111111111111111111111111111, app_price: 3 nRLC, dataset_owner: 0x0000000000000000000000000000000000000000, dataset_price: 0 nRLC, workerpool_owner: 0x1313131313131313131313131313131313131313, workerpool_price: 25 nRLC, trust: 1, tag: Tag(0x0000000000000000000000000000000000000000000000000000000000000000), first_index: 0, volume: 5, worker_stake: 7 nRLC, scheduler_reward_percent: 1, payer_lock: 140 nRLC, scheduler_lock: 35 nRLC }"
         ],
     );
