@@ -79,7 +79,7 @@ fn a_good_match_says_what_will_be_locked() {
     check(
         |_, _| {},
         &expect![
-            "Terms { app_owner: 0x1111111111111111111111111111111111111111, app_price: 3 nRLC, dataset_owner: 0x1212121212121212121212121212121212121212, dataset_price: 2 nRLC, workerpool_owner: 0x1313131313131313131313131313131313131313, workerpool_price: 25 nRLC, trust: 1, tag: Tag(0x0000000000000000000000000000000000000000000000000000000000000000), first_index: 0, volume: 5, worker_stake: 7 nRLC, scheduler_reward_percent: 1, payer_lock: 150 nRLC, scheduler_lock: 35 nRLC }"
+            "tag  volume 5; locks: payer 150 nRLC, scheduler 35 nRLC, worker 7 nRLC; dataset 2 nRLC"
         ],
     );
     check(
@@ -91,7 +91,7 @@ fn a_good_match_says_what_will_be_locked() {
             });
         },
         &expect![
-            "Terms { app_owner: 0x1111111111111111111111111111111111111111, app_price: 3 nRLC, dataset_owner: 0x1212121212121212121212121212121212121212, dataset_price: 2 nRLC, workerpool_owner: 0x1313131313131313131313131313131313131313, workerpool_price: 25 nRLC, trust: 1, tag: Tag(0x0000000000000000000000000000000000000000000000000000000000000000), first_index: 0, volume: 5, worker_stake: 7 nRLC, scheduler_reward_percent: 1, payer_lock: 150 nRLC, scheduler_lock: 35 nRLC }"
+            "tag  volume 5; locks: payer 150 nRLC, scheduler 35 nRLC, worker 7 nRLC; dataset 2 nRLC"
         ],
     );
 }
@@ -155,7 +155,7 @@ fn demands_prices_and_tags() {
     check(
         |q, _| q.dataset.tag = Tag::SCONE | Tag::TDX,
         &expect![
-            "Terms { app_owner: 0x1111111111111111111111111111111111111111, app_price: 3 nRLC, dataset_owner: 0x1212121212121212121212121212121212121212, dataset_price: 2 nRLC, workerpool_owner: 0x1313131313131313131313131313131313131313, workerpool_price: 25 nRLC, trust: 1, tag: Tag(0x0000000000000000000000000000000000000000000000000000000000000000), first_index: 0, volume: 5, worker_stake: 7 nRLC, scheduler_reward_percent: 1, payer_lock: 150 nRLC, scheduler_lock: 35 nRLC }"
+            "tag  volume 5; locks: payer 150 nRLC, scheduler 35 nRLC, worker 7 nRLC; dataset 2 nRLC"
         ],
     );
 }
@@ -293,7 +293,7 @@ fn without_a_dataset_its_order_is_neither_signed_nor_paid_but_still_bounds() {
     check(
         without,
         &expect![
-            "Terms { app_owner: 0x1111111111111111111111111111111111111111, app_price: 3 nRLC, dataset_owner: 0x0000000000000000000000000000000000000000, dataset_price: 0 nRLC, workerpool_owner: 0x1313131313131313131313131313131313131313, workerpool_price: 25 nRLC, trust: 1, tag: Tag(0x0000000000000000000000000000000000000000000000000000000000000000), first_index: 0, volume: 5, worker_stake: 7 nRLC, scheduler_reward_percent: 1, payer_lock: 140 nRLC, scheduler_lock: 35 nRLC }"
+            "tag  volume 5; locks: payer 140 nRLC, scheduler 35 nRLC, worker 7 nRLC; dataset 0 nRLC"
         ],
     );
     check(
