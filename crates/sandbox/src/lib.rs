@@ -1,1 +1,39 @@
-//! Run one program under limits and give back its outcome and digest
+//! Run one program under limits and give back its outcome and its digest.
+//!
+//! This is the execution half of the protocol's program contract. A program finds its inputs in `/iexec_in`, writes
+//! what it makes into `/iexec_out`, and says in `/iexec_out/computed.json` what of it is the result that the chain
+//! checks. Two honest runs of the same job must give the same digest, so a program sees nothing here that differs
+//! between two machines: no host clock, no host randomness, no environment, no network.
+//!
+//! ```text
+//!   Job ──► frame: private directory, /iexec_in (read-only), /iexec_out
+//!             │
+//!             ├──► Runtime::execute   the one part that differs (WebAssembly today)
+//!             │
+//!             ├──► stdout.txt, stderr.txt into /iexec_out
+//!             ├──► computed.json ──► digest          (contract, digest)
+//!             └──► zip of /iexec_out                  (archive)
+//!   ◄── Outcome { digest, archive, … }  or  Failure { code, message, remedy, blame }
+//! ```
+//!
+//! What it is not: it knows no chain, fetches nothing, and decides no money. [`archive::verify`] is the other side of
+//! the same rules: it recomputes the digest from a downloaded archive, without unpacking it to disk.
+//!
+//! Every way in which a run can go wrong is a [`FailureKind`] with a code, a remedy, and who is to blame; the host's own
+//! trouble (a full disk) is one of them, so that a caller never mistakes it for a fault of the program.
+
+pub mod archive;
+mod args;
+mod contract;
+mod digest;
+mod failure;
+mod limits;
+mod run;
+mod wasm;
+
+pub use args::{SplitArgsError, split_args};
+pub use contract::{CallFacts, Computed, Declared, env_for};
+pub use failure::{Blame, Failure, FailureKind};
+pub use limits::Limits;
+pub use run::{Config, Executed, Execution, Job, Outcome, Runtime, Sandbox, StartError, Stopped};
+pub use wasm::Wasm;

@@ -1,0 +1,467 @@
+//! The frame of every run, whatever runs in it: directories before, digest and archive after.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{B256, Bytes};
+use async_trait::async_trait;
+use primitives::{ResultDigest, UnixSeconds};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::archive::{self, Entry};
+use crate::contract::{
+    COMPUTED, Computed, Declared, MAX_COMPUTED_BYTES, STDERR, STDOUT, Undeclared,
+};
+use crate::failure::host;
+use crate::{Failure, FailureKind, Limits, Wasm, digest};
+
+/// How much of a failed program's output is kept for its owner.
+const TAIL_BYTES: usize = 4 << 10;
+
+/// What a [`Sandbox`] needs to know once.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// A directory of its own: scratch space of runs and the cache of compiled programs. Leftovers of runs that a crash
+    /// cut short are removed from it at the start, so no two processes may share one.
+    pub dir: PathBuf,
+    /// Runs at once; further ones wait their turn.
+    pub max_concurrent: usize,
+    /// Compiled programs kept in memory.
+    pub cached_programs: usize,
+    /// Bytes of compiled programs kept on disk.
+    pub cached_bytes: u64,
+}
+
+impl Config {
+    /// A sandbox in that directory with room for that many runs at once, 32 programs in memory and 512 MiB on disk.
+    pub fn new(dir: impl Into<PathBuf>, max_concurrent: usize) -> Self {
+        Self { dir: dir.into(), max_concurrent, cached_programs: 32, cached_bytes: 512 << 20 }
+    }
+}
+
+/// One program to be run once.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The program's file.
+    pub program: PathBuf,
+    /// Arguments after the program's own name.
+    pub args: Vec<String>,
+    /// Its whole environment; see [`crate::env_for`].
+    pub env: Vec<(String, String)>,
+    /// The directory that it sees as `/iexec_in`, read-only.
+    pub inputs: PathBuf,
+    /// The file that the result archive becomes, atomically; an older one is replaced.
+    pub archive: PathBuf,
+    /// Where the program's randomness comes from. The task's id: replicas agree, tasks differ.
+    pub seed: B256,
+    /// What the program's clock says when it starts. A fact of the chain, e.g. the deal's start: replicas agree.
+    pub clock: UnixSeconds,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// What a run gave.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The digest that goes to the chain.
+    pub digest: ResultDigest,
+    /// The callback bytes, when the program declared a callback.
+    pub callback_data: Option<Bytes>,
+    /// The result archive: [`Job::archive`].
+    pub archive: PathBuf,
+    /// Its size.
+    pub archive_bytes: u64,
+    /// All of standard output.
+    pub stdout: Bytes,
+    /// All of standard error.
+    pub stderr: Bytes,
+    /// Work done, in units of fuel; the same for equal runs.
+    pub fuel_used: u64,
+    /// Time it took, packing included.
+    pub duration: Duration,
+}
+
+/// A sandbox cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("the sandbox cannot start in {}: {detail}", dir.display())]
+pub struct StartError {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Why.
+    pub detail: String,
+}
+
+/// What a runtime is handed: everything resolved, all paths on this machine.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// The program's file.
+    pub program: PathBuf,
+    /// Arguments after its own name.
+    pub args: Vec<String>,
+    /// Its environment.
+    pub env: Vec<(String, String)>,
+    /// To be shown as `/iexec_in`, read-only.
+    pub inputs: PathBuf,
+    /// To be shown as `/iexec_out`, writable. Nobody else writes there.
+    pub output: PathBuf,
+    /// Seed of its randomness.
+    pub seed: B256,
+    /// Start of its clock.
+    pub clock: UnixSeconds,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// A program that ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executed {
+    /// Its exit code.
+    pub exit_code: i32,
+    /// Captured standard output, within its limit.
+    pub stdout: Bytes,
+    /// Captured standard error, within its limit.
+    pub stderr: Bytes,
+    /// Work done, where the runtime can count it.
+    pub fuel_used: u64,
+}
+
+/// A program that was stopped, or never started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Why.
+    pub kind: FailureKind,
+    /// What it had printed.
+    pub stdout: Bytes,
+    /// What it had printed to standard error.
+    pub stderr: Bytes,
+}
+
+impl From<FailureKind> for Stopped {
+    fn from(kind: FailureKind) -> Self {
+        Self { kind, stdout: Bytes::new(), stderr: Bytes::new() }
+    }
+}
+
+/// A way to execute programs. Everything around it, from directories to digests, is the same for all.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// Its name in capabilities and logs.
+    fn name(&self) -> &'static str;
+
+    /// Runs the program to its end, or stops it at a limit or when cancelled. When this returns nothing of the program
+    /// runs any more.
+    async fn execute(
+        &self,
+        execution: Execution,
+        cancel: CancellationToken,
+    ) -> Result<Executed, Stopped>;
+}
+
+/// Runs jobs, a bounded number at once. Cheap to clone; clones share the bound and the caches.
+#[derive(Clone)]
+pub struct Sandbox {
+    runtime: Arc<dyn Runtime>,
+    turns: Arc<Semaphore>,
+    scratch: PathBuf,
+}
+
+impl Sandbox {
+    /// A sandbox for WebAssembly.
+    ///
+    /// # Errors
+    /// Its directory cannot be made private or written.
+    pub fn new(config: &Config) -> Result<Self, StartError> {
+        let started = |error: &dyn std::fmt::Display| StartError {
+            dir: config.dir.clone(),
+            detail: error.to_string(),
+        };
+        let wasm = Wasm::new(config).map_err(|error| started(&error))?;
+        Self::with_runtime(config, Arc::new(wasm))
+    }
+
+    /// A sandbox around another runtime.
+    ///
+    /// # Errors
+    /// Its directory cannot be made private or written.
+    pub fn with_runtime(config: &Config, runtime: Arc<dyn Runtime>) -> Result<Self, StartError> {
+        let scratch = config.dir.join("runs");
+        fresh_private_dir(&scratch)
+            .map_err(|error| StartError { dir: config.dir.clone(), detail: error.to_string() })?;
+        Ok(Self { runtime, turns: Arc::new(Semaphore::new(config.max_concurrent.max(1))), scratch })
+    }
+
+    /// The runtime's name.
+    pub fn runtime(&self) -> &'static str {
+        self.runtime.name()
+    }
+
+    /// Runs a job. Cancelling stops the program within some tens of milliseconds.
+    ///
+    /// # Errors
+    /// Everything that can go wrong, named; see [`FailureKind`].
+    pub async fn run(&self, job: Job, cancel: CancellationToken) -> Result<Outcome, Failure> {
+        let _turn = tokio::select! {
+            turn = self.turns.acquire() => turn.map_err(|_| FailureKind::Cancelled)?,
+            () = cancel.cancelled() => return Err(FailureKind::Cancelled.into()),
+        };
+        let begun = Instant::now();
+        let scratch = self.scratch.clone();
+        let room = blocking(move || Room::new(&scratch))
+            .await?
+            .map_err(host("making room for the run"))?;
+        let execution = Execution {
+            program: job.program,
+            args: job.args,
+            env: job.env,
+            inputs: job.inputs,
+            output: room.output.clone(),
+            seed: job.seed,
+            clock: job.clock,
+            limits: job.limits.clone(),
+        };
+        let executed = self.runtime.execute(execution, cancel).await.map_err(told)?;
+        let (limits, archive) = (job.limits, job.archive);
+        blocking(move || conclude(&room, &limits, executed, archive, begun)).await?
+    }
+}
+
+/// Runs blocking work off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, FailureKind> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| FailureKind::Host { doing: "running a task", detail: error.to_string() })
+}
+
+fn told(stopped: Stopped) -> Failure {
+    Failure {
+        kind: stopped.kind,
+        stdout_tail: tail(&stopped.stdout),
+        stderr_tail: tail(&stopped.stderr),
+    }
+}
+
+fn tail(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned()
+}
+
+/// The private directory of one run; gone when dropped.
+struct Room {
+    dir: tempfile::TempDir,
+    output: PathBuf,
+}
+
+impl Room {
+    fn new(scratch: &Path) -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(scratch)?;
+        let output = dir.path().join("iexec_out");
+        fs::create_dir(&output)?;
+        Ok(Self { dir, output })
+    }
+}
+
+/// Makes the directory anew, readable by nobody else.
+pub(crate) fn fresh_private_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    private_dir(dir)
+}
+
+/// Makes sure that the directory exists and is readable by nobody else.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Turns what a finished program left into an outcome.
+fn conclude(
+    room: &Room,
+    limits: &Limits,
+    executed: Executed,
+    archive: PathBuf,
+    begun: Instant,
+) -> Result<Outcome, Failure> {
+    let concluded = gather(room, limits, &executed, &archive);
+    let Gathered { digest, callback_data, archive_bytes } = concluded.map_err(|kind| {
+        told(Stopped { kind, stdout: executed.stdout.clone(), stderr: executed.stderr.clone() })
+    })?;
+    Ok(Outcome {
+        digest,
+        callback_data,
+        archive,
+        archive_bytes,
+        stdout: executed.stdout,
+        stderr: executed.stderr,
+        fuel_used: executed.fuel_used,
+        duration: begun.elapsed(),
+    })
+}
+
+struct Gathered {
+    digest: ResultDigest,
+    callback_data: Option<Bytes>,
+    archive_bytes: u64,
+}
+
+fn gather(
+    room: &Room,
+    limits: &Limits,
+    executed: &Executed,
+    archive: &Path,
+) -> Result<Gathered, FailureKind> {
+    if executed.exit_code != 0 {
+        return Err(FailureKind::NonZeroExit { code: executed.exit_code });
+    }
+    for (name, bytes) in [(STDOUT, &executed.stdout), (STDERR, &executed.stderr)] {
+        put(&room.output.join(name), bytes).map_err(host("writing the program's output"))?;
+    }
+    // The two captured files come on top of what the program itself may write.
+    let captured = (executed.stdout.len() + executed.stderr.len()) as u64;
+    let entries = list(
+        &room.output,
+        limits.output_entries.saturating_add(2),
+        limits.output_bytes.saturating_add(captured),
+    )
+    .map_err(|error| match error {
+        FailureKind::TooManyFiles { .. } => {
+            FailureKind::TooManyFiles { limit: limits.output_entries }
+        }
+        FailureKind::OutputTooLarge { what, .. } => {
+            FailureKind::OutputTooLarge { what, limit: limits.output_bytes }
+        }
+        other => other,
+    })?;
+    let (digest, callback_data) = digest_of(&room.output, &entries)?;
+    let archive_bytes = deliver(room, &entries, archive).map_err(host("packing the result"))?;
+    Ok(Gathered { digest, callback_data, archive_bytes })
+}
+
+/// Writes a captured file, in place of whatever the program put under that name.
+fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_dir() => fs::remove_dir_all(path)?,
+        Ok(_) => fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    File::options().write(true).create_new(true).open(path)?.write_all(bytes)
+}
+
+/// Packs beside the run, then moves into place, so that a crash never leaves half an archive under its final name.
+fn deliver(room: &Room, entries: &[Entry], archive: &Path) -> io::Result<u64> {
+    let packed = room.dir.path().join("iexec_out.zip");
+    let bytes = archive::pack(entries, &packed)?;
+    if fs::rename(&packed, archive).is_err() {
+        // Another file system: copy to a neighbour first.
+        let beside = archive.with_extension("zip.part");
+        fs::copy(&packed, &beside)?;
+        fs::rename(&beside, archive)?;
+    }
+    Ok(bytes)
+}
+
+/// Everything in the directory in the order of names, refusing what is neither file nor directory. Stops at the limits.
+pub(crate) fn list(
+    root: &Path,
+    max_entries: usize,
+    max_bytes: u64,
+) -> Result<Vec<Entry>, FailureKind> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut bytes = 0_u64;
+    let mut open = vec![(String::new(), root.to_owned())];
+    while let Some((prefix, dir)) = open.pop() {
+        for found in fs::read_dir(&dir).map_err(host("listing the output"))? {
+            let found = found.map_err(host("listing the output"))?;
+            let Ok(name) = found.file_name().into_string() else {
+                return Err(FailureKind::BadFileName {
+                    path: found.file_name().to_string_lossy().into_owned(),
+                });
+            };
+            let name = format!("{prefix}{name}");
+            if !archive::is_plain(&name) {
+                return Err(FailureKind::BadFileName { path: name });
+            }
+            // Of the entry itself: a link is not followed.
+            let meta = found.metadata().map_err(host("listing the output"))?;
+            if !meta.is_dir() && !meta.is_file() {
+                return Err(FailureKind::SpecialFile { path: name });
+            }
+            if entries.len() == max_entries {
+                return Err(FailureKind::TooManyFiles { limit: max_entries });
+            }
+            let size = if meta.is_file() { meta.len() } else { 0 };
+            bytes = bytes.saturating_add(size);
+            if bytes > max_bytes {
+                return Err(FailureKind::OutputTooLarge { what: "/iexec_out", limit: max_bytes });
+            }
+            if meta.is_dir() {
+                open.push((format!("{name}/"), found.path()));
+            }
+            entries.push(Entry { name, path: found.path(), is_dir: meta.is_dir(), bytes: size });
+        }
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// The digest by what `computed.json` declares. Works on the checked list, so no link can lead elsewhere.
+fn digest_of(
+    output: &Path,
+    entries: &[Entry],
+) -> Result<(ResultDigest, Option<Bytes>), FailureKind> {
+    let computed = entries
+        .iter()
+        .find(|entry| entry.name == COMPUTED && !entry.is_dir)
+        .ok_or(FailureKind::MissingComputedJson)?;
+    if computed.bytes > MAX_COMPUTED_BYTES {
+        return Err(FailureKind::BadComputedJson {
+            detail: format!("it has {} bytes", computed.bytes),
+        });
+    }
+    let mut json = Vec::new();
+    File::open(&computed.path)
+        .and_then(|file| file.take(MAX_COMPUTED_BYTES).read_to_end(&mut json))
+        .map_err(host("reading computed.json"))?;
+    match Computed::declared(&json) {
+        Ok(Declared::Callback(data)) => Ok((digest::of_callback(&data), Some(data.into()))),
+        Ok(Declared::Path(parts)) => {
+            of_path(output, entries, &parts.join("/")).map(|digest| (digest, None))
+        }
+        Err(Undeclared::Malformed(detail)) => Err(FailureKind::BadComputedJson { detail }),
+        Err(Undeclared::Outside(path)) => Err(FailureKind::ResultOutside { path }),
+    }
+}
+
+fn of_path(output: &Path, entries: &[Entry], path: &str) -> Result<ResultDigest, FailureKind> {
+    let hash =
+        |path: &Path| File::open(path).and_then(digest::sha256).map_err(host("hashing the result"));
+    let found = entries.iter().find(|entry| entry.name == path);
+    match found {
+        Some(file) if !file.is_dir => hash(&file.path).map(ResultDigest),
+        None if !path.is_empty() => {
+            Err(FailureKind::ResultMissing { path: format!("{}/{path}", crate::contract::OUT) })
+        }
+        _ => {
+            let dir = if path.is_empty() { output.to_owned() } else { output.join(path) };
+            let mut direct: Vec<_> = entries
+                .iter()
+                .filter(|entry| !entry.is_dir && entry.path.parent() == Some(&*dir))
+                .collect();
+            direct.sort_by(|a, b| digest::by_name(&a.name, &b.name));
+            let hashes =
+                direct.iter().map(|entry| hash(&entry.path)).collect::<Result<Vec<_>, _>>()?;
+            Ok(digest::of_directory(hashes))
+        }
+    }
+}
