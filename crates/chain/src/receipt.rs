@@ -1,0 +1,62 @@
+//! What became of a transaction.
+
+use alloy_primitives::{Address, B256, U64, U256};
+use alloy_rpc_types_eth::Log;
+use serde::Deserialize;
+
+/// A mined transaction.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The transaction.
+    pub hash: B256,
+    /// Its sender.
+    pub from: Address,
+    /// The block it is in.
+    pub block_number: u64,
+    /// That block's hash.
+    pub block_hash: B256,
+    /// Gas that it used.
+    pub gas_used: u64,
+    /// What a unit of gas cost, in wei.
+    pub gas_price: u128,
+    /// Whether it took effect; if not, only gas was spent.
+    pub succeeded: bool,
+    /// The contract that it created, if it did.
+    pub created: Option<Address>,
+    /// What contracts logged.
+    pub logs: Vec<Log>,
+}
+
+/// As nodes write it. Only what we read: the rest differs from chain to chain.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RawReceipt {
+    transaction_hash: B256,
+    from: Address,
+    block_number: U64,
+    block_hash: B256,
+    gas_used: U64,
+    #[serde(default)]
+    effective_gas_price: Option<U256>,
+    #[serde(default)]
+    status: Option<U64>,
+    #[serde(default)]
+    contract_address: Option<Address>,
+    logs: Vec<Log>,
+}
+
+impl From<RawReceipt> for Receipt {
+    fn from(raw: RawReceipt) -> Self {
+        Self {
+            hash: raw.transaction_hash,
+            from: raw.from,
+            block_number: raw.block_number.to(),
+            block_hash: raw.block_hash,
+            gas_used: raw.gas_used.to(),
+            gas_price: raw.effective_gas_price.map_or(0, |price| price.saturating_to()),
+            succeeded: raw.status != Some(U64::ZERO),
+            created: raw.contract_address,
+            logs: raw.logs,
+        }
+    }
+}

@@ -1,0 +1,856 @@
+//! Sending transactions: one lane of nonces per address.
+//!
+//! A lane gives out nonces itself, so the next transaction need not wait for the one before. It learns what was mined
+//! from the pushed blocks, asks for each receipt once, and looks after what is overdue: sends it again, and at the
+//! head of the line with a higher fee and the same nonce. After a crash nothing is remembered and nothing needs to be:
+//! a lane starts at the node's count of pending transactions, so a nonce already out there is not given to another.
+//!
+//! ```text
+//!   send ─► nonce, sign ─► node ─► block push ─► receipt ─► Pending::mined
+//!             ▲                └─ nonce refused ─► ask the node's count, sign anew
+//!             └─ overdue: same nonce, higher fee
+//! ```
+//!
+//! Not here: what to call (`calls`), and whether a reverted transaction should be tried again (the caller knows).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
+use alloy_signer::SignerSync;
+use alloy_signer_local::PrivateKeySigner;
+use alloy_transport::TransportError;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::blocks::MarketBlock;
+use crate::client::{Client, Link};
+use crate::error::{Error, ErrorKind, Result};
+use crate::follow::Update;
+use crate::receipt::{RawReceipt, Receipt};
+use crate::revert::{Reason, Revert};
+use crate::rpc;
+
+const SEND_ATTEMPTS: u32 = 6;
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+const NONCE_PAUSE: Duration = Duration::from_millis(50);
+/// Nodes accept a replacement that pays at least a tenth more; some want an eighth.
+const BUMP_PERCENT: u128 = 25;
+/// On top of a node's estimate, since the state may differ by the time it is mined.
+const ESTIMATE_MARGIN_PERCENT: u64 = 25;
+/// Up to so many transactions in flight it is cheaper to ask for each receipt than for the block's list first.
+const FEW: usize = 3;
+/// Overdue transactions looked after in one go.
+const UPKEEP_BATCH: usize = 32;
+const TRANSFER_GAS: u64 = 21_000;
+
+/// What to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TxRequest {
+    /// A contract or account; `TxKind::Create` for a new contract.
+    pub to: TxKind,
+    /// Call data, or creation code.
+    pub data: Bytes,
+    /// In wei.
+    pub value: U256,
+    /// Most gas to use; estimated by the node if not given.
+    pub gas_limit: Option<u64>,
+}
+
+impl TxRequest {
+    /// A call, its gas to be estimated.
+    pub fn call(to: Address, data: impl Into<Bytes>) -> Self {
+        Self { to: TxKind::Call(to), data: data.into(), value: U256::ZERO, gas_limit: None }
+    }
+
+    /// A new contract.
+    pub fn create(code: impl Into<Bytes>) -> Self {
+        Self { to: TxKind::Create, data: code.into(), value: U256::ZERO, gas_limit: None }
+    }
+
+    /// The same with that limit of gas.
+    pub fn gas(self, gas_limit: u64) -> Self {
+        Self { gas_limit: Some(gas_limit), ..self }
+    }
+
+    /// The same with that much ether, in wei.
+    pub fn value(self, value: U256) -> Self {
+        Self { value, ..self }
+    }
+
+    fn as_call(&self, from: Address, gas: Option<u64>) -> Value {
+        let mut call = json!({ "from": from, "data": self.data, "value": self.value });
+        if let TxKind::Call(to) = self.to {
+            call["to"] = json!(to);
+        }
+        if let Some(gas) = gas {
+            call["gas"] = json!(U64::from(gas));
+        }
+        call
+    }
+}
+
+/// How a lane behaves.
+#[derive(Debug, Clone)]
+pub struct WalletOptions {
+    /// Transactions sent and not yet mined, at most; further ones wait.
+    pub max_in_flight: usize,
+    /// How long a transaction may stay unmined before it is sent again, with a higher fee if it is the next in line.
+    pub resubmit_after: Duration,
+}
+
+impl Default for WalletOptions {
+    fn default() -> Self {
+        Self { max_in_flight: 256, resubmit_after: Duration::from_secs(15) }
+    }
+}
+
+/// Sends transactions of one address. Wallets of the same address and client share their lane of nonces.
+#[derive(Clone)]
+pub struct Wallet {
+    client: Client,
+    lane: Arc<Lane>,
+}
+
+impl Wallet {
+    /// A wallet with the usual options.
+    pub async fn new(client: &Client, signer: PrivateKeySigner) -> Result<Self> {
+        Self::with_options(client, signer, WalletOptions::default()).await
+    }
+
+    /// A wallet; the options of the first wallet of an address hold for all of them.
+    pub async fn with_options(
+        client: &Client,
+        signer: PrivateKeySigner,
+        options: WalletOptions,
+    ) -> Result<Self> {
+        let lane = client.lanes().lane(client.link(), signer, options);
+        lane.freshen().await?;
+        Ok(Self { client: client.clone(), lane })
+    }
+
+    /// Whose wallet it is.
+    pub fn address(&self) -> Address {
+        self.lane.address()
+    }
+
+    /// The key, for signatures that are not transactions.
+    pub fn signer(&self) -> &PrivateKeySigner {
+        &self.lane.signer
+    }
+
+    /// The client that it sends through.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The nonce that the next transaction will get, if nothing goes wrong meanwhile.
+    pub fn next_nonce(&self) -> u64 {
+        let state = self.lane.state.lock();
+        state.gaps.first().copied().unwrap_or(state.next)
+    }
+
+    /// Sends without waiting for it to be mined. Transactions are offered to the node in the order of these calls.
+    ///
+    /// With a gas limit nothing is simulated: a refusal by the contract shows in [`Pending::mined`]. An unreachable
+    /// node is no error either: the transaction is signed and will be sent again until it is mined.
+    ///
+    /// # Errors
+    /// The node refused the transaction, or (when gas is estimated) the contract did.
+    pub async fn send(&self, request: TxRequest) -> Result<Pending> {
+        let (hash, outcome) = self.lane.send(&request).await?;
+        Ok(Pending { hash, request, outcome, wallet: self.clone() })
+    }
+
+    /// Sends and waits until it is mined.
+    pub async fn execute(&self, request: TxRequest) -> Result<Receipt> {
+        self.send(request).await?.mined().await
+    }
+}
+
+/// A transaction on its way.
+pub struct Pending {
+    hash: B256,
+    request: TxRequest,
+    outcome: watch::Receiver<Option<Outcome>>,
+    wallet: Wallet,
+}
+
+impl Pending {
+    /// Its hash as first sent. If it must be sent with a higher fee the receipt has another.
+    pub fn hash(&self) -> B256 {
+        self.hash
+    }
+
+    /// Waits for the block.
+    ///
+    /// # Errors
+    /// The contract refused (with the reason), or the nonce went to another transaction.
+    pub async fn mined(&self) -> Result<Receipt> {
+        const DOING: &str = "sending a transaction";
+        let mut outcome = self.outcome.clone();
+        let settled = match outcome.wait_for(Option::is_some).await {
+            Ok(settled) => settled.clone(),
+            Err(_) => None,
+        };
+        match settled {
+            Some(Outcome::Mined(receipt)) if receipt.succeeded => Ok(*receipt),
+            Some(Outcome::Mined(receipt)) => {
+                let revert = self.wallet.lane.why(&self.request, &receipt).await;
+                Err(Error::new(DOING, ErrorKind::Reverted(revert.of(receipt.hash))))
+            }
+            Some(Outcome::Displaced { nonce }) => {
+                let address = self.wallet.address();
+                Err(Error::new(DOING, ErrorKind::Displaced { address, nonce }))
+            }
+            None => Err(Error::new(DOING, ErrorKind::Unreachable("the client was closed".into()))),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Outcome {
+    Mined(Box<Receipt>),
+    Displaced { nonce: u64 },
+}
+
+/// What a transaction offers for gas, in wei.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fees {
+    /// EIP-1559.
+    Market { max: u128, tip: u128 },
+    /// Before EIP-1559.
+    Flat { price: u128 },
+}
+
+impl Fees {
+    fn bumped(self) -> Self {
+        let more = |fee: u128| fee.saturating_add(fee / 100 * BUMP_PERCENT).saturating_add(1);
+        match self {
+            Self::Market { max, tip } => Self::Market { max: more(max), tip: more(tip) },
+            Self::Flat { price } => Self::Flat { price: more(price) },
+        }
+    }
+
+    fn at_least(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Market { max, tip }, Self::Market { max: m, tip: t }) => {
+                Self::Market { max: max.max(m), tip: tip.max(t) }
+            }
+            (Self::Flat { price }, Self::Flat { price: other }) => {
+                Self::Flat { price: price.max(other) }
+            }
+            (fees, _) => fees,
+        }
+    }
+}
+
+/// A transaction offered to the node and not yet known to be mined.
+struct Sent {
+    request: TxRequest,
+    gas: u64,
+    fees: Fees,
+    raw: Bytes,
+    /// One for each fee it was offered at, the newest last.
+    hashes: Vec<B256>,
+    at: Instant,
+    /// How often its nonce was found to be mined and its receipt was not.
+    missed: u32,
+    outcome: watch::Sender<Option<Outcome>>,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    /// Whether `next` is in accord with the node.
+    fresh: bool,
+    sent: BTreeMap<u64, Sent>,
+    by_hash: HashMap<B256, u64>,
+    /// Nonces given out whose transactions the node refused.
+    gaps: BTreeSet<u64>,
+}
+
+impl State {
+    fn take_nonce(&mut self) -> u64 {
+        self.gaps.pop_first().unwrap_or_else(|| {
+            let nonce = self.next;
+            self.next += 1;
+            nonce
+        })
+    }
+
+    fn insert(&mut self, nonce: u64, sent: Sent) {
+        self.by_hash.extend(sent.hashes.iter().map(|hash| (*hash, nonce)));
+        self.sent.insert(nonce, sent);
+    }
+
+    fn remove(&mut self, nonce: u64) -> Option<Sent> {
+        let sent = self.sent.remove(&nonce)?;
+        sent.hashes.iter().for_each(|hash| {
+            self.by_hash.remove(hash);
+        });
+        Some(sent)
+    }
+}
+
+/// What the node said to a transaction.
+enum Answer {
+    Accepted,
+    /// No answer: it may or may not have arrived.
+    Unheard,
+    /// The nonce is used or promised.
+    Taken,
+    /// The nonce is too far ahead of what the node knows.
+    Ahead,
+    Refused(Error),
+}
+
+pub(crate) struct Lane {
+    link: Arc<Link>,
+    signer: PrivateKeySigner,
+    options: WalletOptions,
+    /// Held from taking a nonce to having offered its transaction, so that nonces leave in order.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+    slots: Arc<Semaphore>,
+}
+
+impl Lane {
+    fn new(link: Arc<Link>, signer: PrivateKeySigner, options: WalletOptions) -> Self {
+        let slots = Arc::new(Semaphore::new(options.max_in_flight.max(1)));
+        Self {
+            link,
+            signer,
+            options,
+            turn: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+            slots,
+        }
+    }
+
+    fn address(&self) -> Address {
+        self.signer.address()
+    }
+
+    /// Brings `next` in accord with the node's count, unless it is.
+    async fn freshen(&self) -> Result<()> {
+        if self.state.lock().fresh {
+            return Ok(());
+        }
+        let count = self.count("pending").await?;
+        let mut state = self.state.lock();
+        let after_sent = state.sent.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
+        state.next = count.max(after_sent);
+        state.gaps.retain(|nonce| *nonce >= count && *nonce < after_sent);
+        state.fresh = true;
+        Ok(())
+    }
+
+    async fn count(&self, at: &'static str) -> Result<u64> {
+        let params = json!([self.address(), at]);
+        let count: U64 = self.link.rpc.request("eth_getTransactionCount", params).await?;
+        Ok(count.to())
+    }
+
+    async fn send(&self, request: &TxRequest) -> Result<(B256, watch::Receiver<Option<Outcome>>)> {
+        let gas = match request.gas_limit {
+            Some(gas) => gas,
+            None => self.estimate(request).await?,
+        };
+        let mut slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let mut last = None;
+        for _ in 0..SEND_ATTEMPTS {
+            let (outcome, outcomes) = watch::channel(None);
+            let (nonce, hash, answer) = self.offer(request, gas, slot.take(), outcome).await?;
+            match answer {
+                Answer::Accepted | Answer::Unheard => return Ok((hash, outcomes)),
+                Answer::Taken if outcomes.borrow().is_some() || self.is_mined(hash).await => {
+                    return Ok((hash, outcomes));
+                }
+                Answer::Taken => slot = self.withdraw(nonce, false),
+                Answer::Ahead => {
+                    slot = self.withdraw(nonce, true);
+                    tokio::time::sleep(NONCE_PAUSE).await;
+                }
+                Answer::Refused(error) => {
+                    self.withdraw(nonce, true);
+                    return Err(error);
+                }
+            }
+            last = Some(nonce);
+            self.state.lock().fresh = false;
+        }
+        let nonce = last.unwrap_or_default();
+        let kind = ErrorKind::Displaced { address: self.address(), nonce };
+        Err(Error::new("sending a transaction", kind))
+    }
+
+    /// Takes a nonce, signs, and offers to the node, in turn.
+    async fn offer(
+        &self,
+        request: &TxRequest,
+        gas: u64,
+        slot: Option<OwnedSemaphorePermit>,
+        outcome: watch::Sender<Option<Outcome>>,
+    ) -> Result<(u64, B256, Answer)> {
+        let turn = self.turn.lock().await;
+        self.freshen().await?;
+        let fees = self.link.fees().await?;
+        let nonce = self.state.lock().take_nonce();
+        let (hash, raw) = match self.sign(request, nonce, gas, fees) {
+            Ok(signed) => signed,
+            Err(error) => {
+                self.state.lock().gaps.insert(nonce);
+                return Err(error);
+            }
+        };
+        let sent = Sent {
+            request: request.clone(),
+            gas,
+            fees,
+            raw: raw.clone(),
+            hashes: vec![hash],
+            at: Instant::now(),
+            missed: 0,
+            outcome,
+            _slot: slot,
+        };
+        // Known to the lane before it is known to the node: the block may be pushed before the node's answer.
+        self.state.lock().insert(nonce, sent);
+        let mut call = Box::pin(self.link.rpc.once::<_, B256>("eth_sendRawTransaction", (raw,)));
+        // The first poll puts the request on its way; the answer need not hold up the next in turn.
+        let first = futures::poll!(&mut call);
+        drop(turn);
+        let answer = match first {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => tokio::time::timeout(SEND_TIMEOUT, call).await.ok(),
+        };
+        Ok((nonce, hash, self.understand(answer)))
+    }
+
+    fn understand(&self, answer: Option<Result<B256, TransportError>>) -> Answer {
+        const DOING: &str = "sending a transaction";
+        let Some(answer) = answer else {
+            return Answer::Unheard;
+        };
+        let Err(error) = answer else {
+            return Answer::Accepted;
+        };
+        let Some(payload) = error.as_error_resp() else {
+            tracing::debug!(%error, "no answer to a transaction; it will be sent again");
+            return Answer::Unheard;
+        };
+        let message = payload.message.to_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        if says(&["already known", "already imported", "known transaction", "already in mempool"]) {
+            Answer::Accepted
+        } else if says(&["nonce too low", "nonce is too low", "already been used", "underpriced"]) {
+            Answer::Taken
+        } else if says(&["nonce too high", "nonce is too high", "nonce gap"]) {
+            Answer::Ahead
+        } else if says(&["insufficient funds", "not enough funds", "lack of funds"]) {
+            Answer::Refused(Error::new(DOING, ErrorKind::NoGas { address: self.address() }))
+        } else if payload.is_retry_err() {
+            Answer::Unheard
+        } else {
+            Answer::Refused(rpc::classify(DOING, &error))
+        }
+    }
+
+    /// Takes back a transaction that the node does not have. Its nonce is offered again if it is still to be used.
+    fn withdraw(&self, nonce: u64, reusable: bool) -> Option<OwnedSemaphorePermit> {
+        let mut state = self.state.lock();
+        let sent = state.remove(nonce)?;
+        if reusable && nonce + 1 == state.next {
+            state.next = nonce;
+        } else if reusable {
+            state.gaps.insert(nonce);
+        }
+        sent._slot
+    }
+
+    fn sign(
+        &self,
+        request: &TxRequest,
+        nonce: u64,
+        gas_limit: u64,
+        fees: Fees,
+    ) -> Result<(B256, Bytes)> {
+        let chain_id = self.link.chain_id;
+        let TxRequest { to, data, value, .. } = request;
+        let (to, value, input) = (*to, *value, data.clone());
+        let envelope = match fees {
+            Fees::Market { max, tip } => self.seal(TxEip1559 {
+                chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas: max,
+                max_priority_fee_per_gas: tip,
+                to,
+                value,
+                access_list: Default::default(),
+                input,
+            })?,
+            Fees::Flat { price } => self.seal(TxLegacy {
+                chain_id: Some(chain_id),
+                nonce,
+                gas_price: price,
+                gas_limit,
+                to,
+                value,
+                input,
+            })?,
+        };
+        Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
+    }
+
+    fn seal<T>(&self, transaction: T) -> Result<TxEnvelope>
+    where
+        T: SignableTransaction<alloy_primitives::Signature>,
+        TxEnvelope: From<alloy_consensus::Signed<T>>,
+    {
+        let signature = self
+            .signer
+            .sign_hash_sync(&transaction.signature_hash())
+            .map_err(|error| Error::garbled("signing a transaction", error))?;
+        Ok(transaction.into_signed(signature).into())
+    }
+
+    async fn estimate(&self, request: &TxRequest) -> Result<u64> {
+        let call = request.as_call(self.address(), None);
+        let gas: U64 = self.link.rpc.request("eth_estimateGas", json!([call])).await?;
+        let gas = gas.to::<u64>();
+        Ok(gas.saturating_add(gas / 100 * ESTIMATE_MARGIN_PERCENT))
+    }
+
+    /// Why a mined transaction failed: asks what the call would do just before its block, and just after.
+    async fn why(&self, request: &TxRequest, receipt: &Receipt) -> Revert {
+        let silent = |reason| Revert { reason, data: Bytes::new(), transaction: None };
+        if request.gas_limit.is_some_and(|limit| receipt.gas_used >= limit) {
+            return silent(Reason::OutOfGas);
+        }
+        let call = request.as_call(self.address(), request.gas_limit);
+        for block in [receipt.block_number.saturating_sub(1), receipt.block_number] {
+            let params = json!([call, U64::from(block)]);
+            let replayed: Result<Bytes> = self.link.rpc.request("eth_call", params).await;
+            if let Err(error) = replayed
+                && let Some(revert) = error.revert()
+            {
+                return revert.clone();
+            }
+        }
+        silent(Reason::Silent)
+    }
+
+    async fn is_mined(&self, hash: B256) -> bool {
+        match fetch_receipt(&self.link, hash).await {
+            Ok(Some(receipt)) => {
+                self.settle(receipt);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn settle(&self, receipt: Receipt) {
+        let mut state = self.state.lock();
+        let Some(nonce) = state.by_hash.get(&receipt.hash).copied() else {
+            return;
+        };
+        if let Some(sent) = state.remove(nonce) {
+            sent.outcome.send_replace(Some(Outcome::Mined(Box::new(receipt))));
+        }
+    }
+
+    fn displaced(&self, nonce: u64) {
+        if let Some(sent) = self.state.lock().remove(nonce) {
+            sent.outcome.send_replace(Some(Outcome::Displaced { nonce }));
+        }
+    }
+
+    fn hashes(&self) -> Vec<B256> {
+        self.state.lock().by_hash.keys().copied().collect()
+    }
+
+    async fn upkeep_loop(self: Arc<Self>) {
+        let tick = (self.options.resubmit_after / 4)
+            .clamp(Duration::from_millis(20), Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(tick).await;
+            if let Err(error) = self.upkeep().await {
+                tracing::debug!(address = %self.address(), %error, "looking after transactions");
+            }
+        }
+    }
+
+    /// Looks after what is overdue and closes gaps that hold up later nonces.
+    async fn upkeep(&self) -> Result<()> {
+        let overdue: Vec<u64> = {
+            let state = self.state.lock();
+            if state.sent.is_empty() {
+                return Ok(());
+            }
+            let late = |sent: &Sent| sent.at.elapsed() >= self.options.resubmit_after;
+            let late = state.sent.iter().filter(|(_, sent)| late(sent));
+            late.map(|(nonce, _)| *nonce).take(UPKEEP_BATCH).collect()
+        };
+        let has_gaps = !self.state.lock().gaps.is_empty();
+        if overdue.is_empty() && !has_gaps {
+            return Ok(());
+        }
+        let mined = self.count("latest").await?;
+        for nonce in overdue {
+            self.chase(nonce, mined).await?;
+        }
+        self.fill_gaps(mined).await
+    }
+
+    async fn chase(&self, nonce: u64, mined: u64) -> Result<()> {
+        let Some(hashes) = self.state.lock().sent.get(&nonce).map(|sent| sent.hashes.clone())
+        else {
+            return Ok(());
+        };
+        for hash in &hashes {
+            if let Some(receipt) = fetch_receipt(&self.link, *hash).await? {
+                self.settle(receipt);
+                return Ok(());
+            }
+        }
+        if nonce < mined {
+            // Nodes behind one address may differ for a moment: believe it when seen twice.
+            let missed = self.state.lock().sent.get_mut(&nonce).map(|sent| {
+                sent.missed += 1;
+                sent.missed
+            });
+            if missed.is_some_and(|missed| missed > 1) {
+                self.displaced(nonce);
+            }
+            return Ok(());
+        }
+        let known: Option<Value> = match hashes.last() {
+            Some(hash) => self.link.rpc.request("eth_getTransactionByHash", (*hash,)).await?,
+            None => None,
+        };
+        if nonce == mined && known.is_some() {
+            self.raise(nonce).await
+        } else {
+            self.again(nonce).await
+        }
+    }
+
+    /// The same once more, in case the node has lost it.
+    async fn again(&self, nonce: u64) -> Result<()> {
+        let raw = self.state.lock().sent.get_mut(&nonce).map(|sent| {
+            sent.at = Instant::now();
+            sent.raw.clone()
+        });
+        if let Some(raw) = raw {
+            self.push(raw).await;
+        }
+        Ok(())
+    }
+
+    /// The same nonce at a higher fee.
+    async fn raise(&self, nonce: u64) -> Result<()> {
+        let now = self.link.fees().await?;
+        let Some((request, gas, fees)) =
+            self.state.lock().sent.get(&nonce).map(|s| (s.request.clone(), s.gas, s.fees))
+        else {
+            return Ok(());
+        };
+        let fees = fees.bumped().at_least(now);
+        let (hash, raw) = self.sign(&request, nonce, gas, fees)?;
+        {
+            let mut state = self.state.lock();
+            let Some(sent) = state.sent.get_mut(&nonce) else {
+                return Ok(());
+            };
+            sent.fees = fees;
+            sent.raw = raw.clone();
+            sent.hashes.push(hash);
+            sent.at = Instant::now();
+            state.by_hash.insert(hash, nonce);
+        }
+        tracing::info!(address = %self.address(), nonce, %hash, "offering a higher fee");
+        self.push(raw).await;
+        Ok(())
+    }
+
+    async fn push(&self, raw: Bytes) {
+        let pushed: Result<B256> = self.link.rpc.request("eth_sendRawTransaction", (raw,)).await;
+        if let Err(error) = pushed {
+            // Usually "already known"; whatever it is, the next round looks at the outcome.
+            tracing::debug!(address = %self.address(), %error, "sending once more");
+        }
+    }
+
+    /// A refused transaction leaves a nonce unused, and all later ones wait for it: use it for nothing.
+    async fn fill_gaps(&self, mined: u64) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let holding_up: Vec<u64> = {
+            let mut state = self.state.lock();
+            state.gaps.retain(|nonce| *nonce >= mined);
+            let last = state.sent.last_key_value().map_or(0, |(nonce, _)| *nonce);
+            state.gaps.iter().copied().filter(|nonce| *nonce < last).collect()
+        };
+        for nonce in holding_up {
+            let fees = self.link.fees().await?;
+            let request = TxRequest::call(self.address(), Bytes::new()).gas(TRANSFER_GAS);
+            let (hash, raw) = self.sign(&request, nonce, TRANSFER_GAS, fees)?;
+            let sent = Sent {
+                request,
+                gas: TRANSFER_GAS,
+                fees,
+                raw: raw.clone(),
+                hashes: vec![hash],
+                at: Instant::now(),
+                missed: 0,
+                outcome: watch::channel(None).0,
+                _slot: None,
+            };
+            {
+                let mut state = self.state.lock();
+                state.gaps.remove(&nonce);
+                state.insert(nonce, sent);
+            }
+            self.push(raw).await;
+        }
+        Ok(())
+    }
+}
+
+/// All lanes of a client.
+pub(crate) struct Lanes {
+    by_address: Mutex<HashMap<Address, Arc<Lane>>>,
+    stop: CancellationToken,
+}
+
+impl Lanes {
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Self { by_address: Mutex::default(), stop }
+    }
+
+    fn lane(
+        &self,
+        link: &Arc<Link>,
+        signer: PrivateKeySigner,
+        options: WalletOptions,
+    ) -> Arc<Lane> {
+        let mut lanes = self.by_address.lock();
+        let lane = lanes.entry(signer.address()).or_insert_with(|| {
+            let lane = Arc::new(Lane::new(Arc::clone(link), signer, options));
+            let upkeep = Arc::clone(&lane).upkeep_loop();
+            tokio::spawn(self.stop.clone().run_until_cancelled_owned(upkeep));
+            lane
+        });
+        Arc::clone(lane)
+    }
+
+    fn all(&self) -> Vec<Arc<Lane>> {
+        self.by_address.lock().values().cloned().collect()
+    }
+
+    /// Learns from the chain's news which transactions were mined.
+    pub(crate) async fn watch(self: Arc<Self>, link: Arc<Link>) {
+        let mut news = link.live.listen();
+        loop {
+            let seen = match news.recv().await {
+                Ok(Update::Block(block)) => self.seen(&link, &block).await,
+                Ok(Update::Rewound { .. }) => {
+                    // Nonces may have gone back; what was mined may have to be sent again, which upkeep does.
+                    self.all().iter().for_each(|lane| lane.state.lock().fresh = false);
+                    Ok(())
+                }
+                Err(broadcast::error::RecvError::Lagged(_)) => self.ask_for_all(&link).await,
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            if let Err(error) = seen {
+                tracing::debug!(%error, "looking for receipts");
+                if let Err(error) = self.ask_for_all(&link).await {
+                    tracing::warn!(%error, "receipts are late");
+                }
+            }
+        }
+    }
+
+    async fn seen(&self, link: &Link, block: &MarketBlock) -> Result<()> {
+        if block.empty {
+            return Ok(());
+        }
+        let mut waiting = self.hashes();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if waiting.len() > FEW {
+            let inside: Option<BlockHashes> =
+                link.rpc.request("eth_getBlockByHash", json!([block.hash, false])).await?;
+            let Some(inside) = inside else {
+                return Ok(());
+            };
+            waiting = inside.transactions;
+            let lanes = self.all();
+            waiting.retain(|hash| {
+                lanes.iter().any(|lane| lane.state.lock().by_hash.contains_key(hash))
+            });
+        }
+        if waiting.len() > FEW {
+            let params = json!([block.hash]);
+            let receipts: Result<Option<Vec<RawReceipt>>> =
+                link.rpc.request("eth_getBlockReceipts", params).await;
+            if let Ok(Some(receipts)) = receipts {
+                receipts.into_iter().for_each(|receipt| self.settle(receipt.into()));
+                return Ok(());
+            }
+        }
+        self.ask_for(link, waiting).await
+    }
+
+    fn hashes(&self) -> Vec<B256> {
+        self.all().iter().flat_map(|lane| lane.hashes()).collect()
+    }
+
+    async fn ask_for_all(&self, link: &Link) -> Result<()> {
+        let hashes = self.hashes();
+        self.ask_for(link, hashes).await
+    }
+
+    async fn ask_for(&self, link: &Link, hashes: Vec<B256>) -> Result<()> {
+        use futures::{StreamExt, TryStreamExt};
+        const AT_ONCE: usize = 32;
+        let asking = hashes.into_iter().map(|hash| fetch_receipt(link, hash));
+        futures::stream::iter(asking)
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(async |receipt| {
+                if let Some(receipt) = receipt {
+                    self.settle(receipt);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    fn settle(&self, receipt: Receipt) {
+        if let Some(lane) = self.by_address.lock().get(&receipt.from).cloned() {
+            lane.settle(receipt);
+        }
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct BlockHashes {
+    transactions: Vec<B256>,
+}
+
+pub(crate) async fn fetch_receipt(link: &Link, hash: B256) -> Result<Option<Receipt>> {
+    let receipt: Option<RawReceipt> =
+        link.rpc.request("eth_getTransactionReceipt", (hash,)).await?;
+    Ok(receipt.map(Receipt::from))
+}
