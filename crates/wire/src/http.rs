@@ -255,12 +255,3 @@ pub(crate) enum BodyError {
     #[error("the body took too long to arrive")]
     TooSlow,
 }
-
-impl BodyError {
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::TooLargeOrBroken { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-        }
-    }
-}

@@ -1,0 +1,34 @@
+//! The order book's door: the official market API.
+//!
+//! Shapes, statuses and texts are those of the official API (7.1), because its clients read them; where ours is more
+//! generous (several open challenges for each wallet, numbers as text on input) the official clients do not notice.
+//!
+//! ```text
+//! request ─► rate limit ─► router: chain id, query, login, shape ─► dyn MarketApi ─► {ok: true, …} | {ok: false, error}
+//! ```
+//!
+//! **Layout:** `order` the four orders in JSON · `record` what the book says about orders, deals, categories · `query`
+//! what may be asked · `api` the trait and its errors · `server` the routes · `limit` callers that ask too much ·
+//! `client`.
+
+mod api;
+mod client;
+mod limit;
+mod order;
+mod query;
+mod record;
+mod server;
+
+pub use api::{ApiError, MarketApi};
+pub use client::MarketClient;
+pub use limit::RateLimit;
+pub use order::Order;
+pub use query::{CategoryQuery, DealQuery, OrderQuery, PageRequest, PartyFilter, Unpublish};
+pub use record::{Asset, Category, Deal, Metrics, OrderStatus, Page, Published};
+pub use server::{cors, router};
+
+/// The name that logins to the order book are signed under.
+pub const REALM: &str = "iExec Gateway";
+
+/// What a login challenge says before its random part.
+pub const CHALLENGE_TEXT: &str = "Sign this message to log into iExec Gateway: ";
