@@ -1,0 +1,275 @@
+//! Writing: one transaction per block, on disk before anybody hears of it.
+
+use std::path::Path;
+
+use alloy_primitives::B256;
+use redb::{Durability, ReadableDatabase, ReadableTable, Table, WriteTransaction};
+
+use super::{
+    StorageError,
+    block::{Block, BlockHead},
+    state::{Changes, versioned},
+    tables,
+    view::{CodeCache, View},
+};
+use crate::Error;
+
+/// Raised whenever the meaning of a table changes.
+const FORMAT: u64 = 1;
+
+/// Pages that redb may keep in memory. Its own default is a gigabyte.
+const CACHE_BYTES: usize = 48 * 1024 * 1024;
+
+/// What a database belongs to.
+pub(crate) struct Identity {
+    pub(crate) chain_id: u64,
+}
+
+/// The chain's tables.
+pub(crate) struct Database {
+    inner: redb::Database,
+    code_cache: CodeCache,
+}
+
+impl Database {
+    /// Opens the chain in `dir`, or an empty one in memory. Says whether it is new.
+    ///
+    /// # Errors
+    /// If it cannot be opened, is in use, was written in another format or belongs to another chain id.
+    pub(crate) fn open(dir: Option<&Path>, identity: &Identity) -> Result<(Self, bool), Error> {
+        let mut builder = redb::Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let inner = match dir {
+            None => builder
+                .create_with_backend(redb::backends::InMemoryBackend::new())
+                .map_err(StorageError::from)?,
+            Some(dir) => {
+                std::fs::create_dir_all(dir)
+                    .map_err(|source| Error::Directory { path: dir.to_owned(), source })?;
+                builder.create(dir.join("chain.redb")).map_err(|error| match error {
+                    redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse(dir.to_owned()),
+                    redb::DatabaseError::UpgradeRequired(found) => {
+                        Error::Format { path: dir.to_owned(), found: found.into(), wanted: FORMAT }
+                    }
+                    other => StorageError::from(other).into(),
+                })?
+            }
+        };
+        let database = Self { inner, code_cache: CodeCache::default() };
+        let fresh = database.check(dir, identity)?;
+        Ok((database, fresh))
+    }
+
+    /// The chain as of now.
+    pub(crate) fn view(&self) -> Result<View, StorageError> {
+        View::new(&self.inner.begin_read()?, self.code_cache.clone())
+    }
+
+    /// Does `write` in one transaction that is on disk when this returns.
+    pub(crate) fn write<T>(
+        &self,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let mut tx = self.inner.begin_write()?;
+        // Without this a kill -9 loses everything since redb last chose to sync.
+        tx.set_durability(Durability::Immediate)?;
+        let result = write(&mut Writer::open(&tx)?)?;
+        tx.commit()?;
+        Ok(result)
+    }
+
+    fn check(&self, dir: Option<&Path>, identity: &Identity) -> Result<bool, Error> {
+        let path = dir.unwrap_or(Path::new("memory")).to_owned();
+        let stored = {
+            let tx = self.inner.begin_read().map_err(StorageError::from)?;
+            match tx.open_table(tables::META) {
+                Ok(meta) => {
+                    let number = |key: &str| -> Result<Option<u64>, StorageError> {
+                        Ok(meta.get(key)?.map(|it| it.value()))
+                    };
+                    Some((number("format")?, number("chain_id")?))
+                }
+                Err(redb::TableError::TableDoesNotExist(_)) => None,
+                Err(redb::TableError::TableTypeMismatch { .. }) => {
+                    return Err(Error::Format { path, found: 0, wanted: FORMAT });
+                }
+                Err(error) => return Err(StorageError::from(error).into()),
+            }
+        };
+        match stored {
+            None => {
+                self.write(|writer| {
+                    writer.meta.insert("format", FORMAT)?;
+                    writer.meta.insert("chain_id", identity.chain_id)?;
+                    Ok(())
+                })?;
+                Ok(true)
+            }
+            Some((format, _)) if format != Some(FORMAT) => {
+                Err(Error::Format { path, found: format.unwrap_or_default(), wanted: FORMAT })
+            }
+            Some((_, Some(stored))) if stored != identity.chain_id => {
+                Err(Error::ChainId { path, stored, asked: identity.chain_id })
+            }
+            Some(_) => {
+                let empty = self.view()?.block(0)?.is_none();
+                Ok(empty)
+            }
+        }
+    }
+}
+
+type BytesTable<'tx> = Table<'tx, tables::Bytes, tables::Bytes>;
+
+/// All tables, open for writing in one transaction.
+pub(crate) struct Writer<'tx> {
+    meta: Table<'tx, &'static str, u64>,
+    blocks: Table<'tx, u64, tables::Bytes>,
+    hashes: Table<'tx, tables::Bytes, u64>,
+    transactions: Table<'tx, (u64, u32), tables::Bytes>,
+    locations: Table<'tx, tables::Bytes, (u64, u32)>,
+    state: BytesTable<'tx>,
+    history: BytesTable<'tx>,
+    undo: Table<'tx, u64, tables::Bytes>,
+    codes: BytesTable<'tx>,
+}
+
+impl<'tx> Writer<'tx> {
+    fn open(tx: &'tx WriteTransaction) -> Result<Self, StorageError> {
+        Ok(Self {
+            meta: tx.open_table(tables::META)?,
+            blocks: tx.open_table(tables::BLOCKS)?,
+            hashes: tx.open_table(tables::HASHES)?,
+            transactions: tx.open_table(tables::TRANSACTIONS)?,
+            locations: tx.open_table(tables::LOCATIONS)?,
+            state: tx.open_table(tables::STATE)?,
+            history: tx.open_table(tables::HISTORY)?,
+            undo: tx.open_table(tables::UNDO)?,
+            codes: tx.open_table(tables::CODES)?,
+        })
+    }
+
+    /// Adds a block whose state changes were applied as its version.
+    pub(crate) fn add_block(&mut self, block: &Block) -> Result<(), StorageError> {
+        let number = block.head.header.number;
+        for (index, tx) in (0u32..).zip(&block.transactions) {
+            self.transactions.insert((number, index), tx.encode().as_slice())?;
+            self.locations.insert(tx.hash().as_slice(), (number, index))?;
+        }
+        self.put_head(&block.head)?;
+        self.hashes.insert(block.head.hash.as_slice(), number)?;
+        self.meta.insert("head", number)?;
+        Ok(())
+    }
+
+    /// Replaces what is known about a block that is already there.
+    pub(crate) fn put_head(&mut self, head: &BlockHead) -> Result<(), StorageError> {
+        self.blocks.insert(head.header.number, head.encode().as_slice())?;
+        Ok(())
+    }
+
+    /// Makes `changes` the newest state and remembers what they replaced under `version`.
+    pub(crate) fn apply(&mut self, version: u64, changes: &Changes) -> Result<(), StorageError> {
+        for (hash, code) in &changes.codes {
+            self.codes.insert(hash.as_slice(), code.as_ref())?;
+        }
+        let mut changed = Vec::new();
+        for (place, value) in changes.iter() {
+            let key = place.key();
+            let before = self.put_state(&key, value)?;
+            changed.push(u8::try_from(key.len()).unwrap_or(u8::MAX));
+            changed.extend_from_slice(&key);
+            self.history.insert(versioned(key, version).as_slice(), before.as_slice())?;
+        }
+        self.undo.insert(version, changed.as_slice())?;
+        Ok(())
+    }
+
+    /// Takes back every version after `version` and every block after `number`.
+    pub(crate) fn rewind(&mut self, number: u64, version: u64) -> Result<(), StorageError> {
+        while let Some(last) = self.last_version()? {
+            if last <= version {
+                break;
+            }
+            for key in self.take_undo(last)? {
+                let before = self.history.remove(versioned(key.clone(), last).as_slice())?;
+                let before = before.map(|it| it.value().to_vec()).unwrap_or_default();
+                self.put_state(&key, &before)?;
+            }
+        }
+        while let Some(last) = self.last_block()? {
+            if last <= number {
+                break;
+            }
+            self.remove_block(last)?;
+        }
+        self.meta.insert("head", number)?;
+        Ok(())
+    }
+
+    /// Forgets how the state was before `block`.
+    pub(crate) fn prune(&mut self, block: &BlockHead) -> Result<(), StorageError> {
+        while let Some(first) = self.first_version()? {
+            if first > block.version {
+                break;
+            }
+            for key in self.take_undo(first)? {
+                self.history.remove(versioned(key, first).as_slice())?;
+            }
+        }
+        self.meta.insert("oldest", block.header.number)?;
+        Ok(())
+    }
+
+    fn first_version(&self) -> Result<Option<u64>, StorageError> {
+        Ok(self.undo.first()?.map(|(version, _)| version.value()))
+    }
+
+    fn last_version(&self) -> Result<Option<u64>, StorageError> {
+        Ok(self.undo.last()?.map(|(version, _)| version.value()))
+    }
+
+    fn last_block(&self) -> Result<Option<u64>, StorageError> {
+        Ok(self.blocks.last()?.map(|(number, _)| number.value()))
+    }
+
+    fn put_state(&mut self, key: &[u8], value: &[u8]) -> Result<Vec<u8>, StorageError> {
+        let before = if value.is_empty() {
+            self.state.remove(key)?
+        } else {
+            self.state.insert(key, value)?
+        };
+        Ok(before.map(|it| it.value().to_vec()).unwrap_or_default())
+    }
+
+    fn take_undo(&mut self, version: u64) -> Result<Vec<Vec<u8>>, StorageError> {
+        let changed = self.undo.remove(version)?.map(|it| it.value().to_vec()).unwrap_or_default();
+        let mut keys = Vec::new();
+        let mut rest = changed.as_slice();
+        while let Some((&len, after)) = rest.split_first() {
+            let Some((key, after)) = after.split_at_checked(len.into()) else {
+                return Err(StorageError::Corrupt(format!("undo record {version}")));
+            };
+            keys.push(key.to_vec());
+            rest = after;
+        }
+        Ok(keys)
+    }
+
+    fn remove_block(&mut self, number: u64) -> Result<(), StorageError> {
+        let removed = self.blocks.remove(number)?.map(|it| BlockHead::decode(it.value()));
+        if let Some(head) = removed.transpose()? {
+            self.hashes.remove(head.hash.as_slice())?;
+        }
+        let mut hashes: Vec<B256> = Vec::new();
+        let range = (number, 0)..=(number, u32::MAX);
+        for entry in self.transactions.range(range.clone())? {
+            hashes.push(super::MinedTransaction::decode(entry?.1.value())?.hash());
+        }
+        self.transactions.retain_in(range, |_, _| false)?;
+        for hash in hashes {
+            self.locations.remove(hash.as_slice())?;
+        }
+        Ok(())
+    }
+}
