@@ -1,0 +1,753 @@
+//! The machine.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, U256, keccak256};
+use primitives::{DealId, ResultDigest, ResultHash, TaskId, UnixSeconds};
+use verdict::late::{Candidate, Decision, decide};
+use verdict::{Ballot, FRESH_WEIGHT};
+
+use crate::{Action, Blame, Call, Event, Failure, Replica, ReplicaState, Report, Upload};
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Known from its deal, not initialised on chain. Workers may compute already.
+    Received,
+    /// Takes contributions.
+    Active,
+    /// There is a consensus; winners reveal and upload.
+    Revealing,
+    /// The scheduler has asked the chain to finish it.
+    Finalizing,
+    /// There will be no result, unless a contribution that is on its way still wins. Claimed after the final deadline.
+    Doomed,
+    /// Done and paid. Final.
+    Completed,
+    /// Claimed and refunded. Final.
+    Failed,
+}
+
+impl Status {
+    /// Whether nothing can change it any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+/// What a deal says about each of its tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// How much agreement is wanted, at least 1.
+    pub trust: U256,
+    /// Whether a contract is called with the result.
+    pub callback: bool,
+    /// How long a program may run: the category's unit of time.
+    pub run_seconds: u64,
+    /// Contributions are taken before this.
+    pub contribution_deadline: UnixSeconds,
+    /// It can be claimed from then on.
+    pub final_deadline: UnixSeconds,
+}
+
+/// How patient a scheduler is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For downloads, on top of the run time, before a computing worker counts as lost.
+    pub run_grace_seconds: u64,
+    /// From a grant to its contribution on chain.
+    pub grant_seconds: u64,
+    /// Until a request to reveal and upload is repeated.
+    pub ask_again_seconds: u64,
+    /// Until a transaction that showed no effect is sent again.
+    pub resend_seconds: u64,
+    /// Until a transaction that the chain refused is sent again.
+    pub retry_seconds: u64,
+    /// How often a transaction is tried in all.
+    pub call_attempts_max: u32,
+    /// Losses and failures of workers before the task is given up.
+    pub tries_max: u32,
+    /// How often one worker may try.
+    pub tries_per_worker_max: u32,
+    /// Failures over the input before the task is given up.
+    pub input_failures_max: usize,
+    /// The most workers on one task; trust that needs more is not served.
+    pub replicas_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            run_grace_seconds: 60,
+            grant_seconds: 120,
+            ask_again_seconds: 30,
+            resend_seconds: 120,
+            retry_seconds: 5,
+            call_attempts_max: 5,
+            tries_max: 8,
+            tries_per_worker_max: 2,
+            input_failures_max: 2,
+            replicas_max: 24,
+        }
+    }
+}
+
+/// The units of time that winners have to reveal.
+const REVEAL_RATIO: u64 = 2;
+
+/// One task as its scheduler remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// Its deal.
+    pub deal: DealId,
+    /// Its index, counted in the request order.
+    pub index: U256,
+    /// What the deal says.
+    pub terms: Terms,
+    limits: Limits,
+    status: Status,
+    initialized: bool,
+    replicas: BTreeMap<Address, Replica>,
+    consensus: Option<(ResultHash, UnixSeconds)>,
+    digest: Option<ResultDigest>,
+    failure: Option<Failure>,
+    result: Option<(Address, Upload)>,
+    /// The transaction under way and when it may be sent again.
+    sent: Option<(Call, UnixSeconds)>,
+    attempts: u32,
+    tries: u32,
+    history: Vec<(Status, UnixSeconds)>,
+}
+
+impl Task {
+    /// A task nobody has looked at. The first event is [`Event::Noticed`].
+    pub fn new(id: TaskId, deal: DealId, index: U256, terms: Terms, limits: Limits) -> Self {
+        Self {
+            id,
+            deal,
+            index,
+            terms,
+            limits,
+            status: Status::Received,
+            initialized: false,
+            replicas: BTreeMap::new(),
+            consensus: None,
+            digest: None,
+            failure: None,
+            result: None,
+            sent: None,
+            attempts: 0,
+            tries: 0,
+            history: Vec::new(),
+        }
+    }
+
+    /// Takes note of an event and says what follows. `now` is the chain's time, as far as known.
+    pub fn apply(&mut self, now: UnixSeconds, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.status.is_final() {
+            return actions;
+        }
+        // News that arrives late still counts, so time is looked at afterwards; but nobody new starts before the late
+        // are counted out.
+        if matches!(event, Event::Taken { .. }) {
+            self.expire(now, &mut actions);
+        }
+        self.note(now, event, &mut actions);
+        self.expire(now, &mut actions);
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// How it came there, oldest first.
+    pub fn history(&self) -> &[(Status, UnixSeconds)] {
+        &self.history
+    }
+
+    /// Whether it takes contributions or did.
+    pub fn is_initialized(&self) -> bool {
+        self.initialized
+    }
+
+    /// Who takes part or took part.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.values()
+    }
+
+    /// One worker's part.
+    pub fn replica(&self, worker: Address) -> Option<&Replica> {
+        self.replicas.get(&worker)
+    }
+
+    /// The result that won.
+    pub fn consensus(&self) -> Option<ResultHash> {
+        self.consensus.map(|(hash, _)| hash)
+    }
+
+    /// Until when winners may reveal.
+    pub fn reveal_deadline(&self) -> Option<UnixSeconds> {
+        let window = self.terms.run_seconds.saturating_mul(REVEAL_RATIO);
+        self.consensus.map(|(_, since)| since.saturating_add(window))
+    }
+
+    /// Why there will be no result.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Whose upload the result is, and where.
+    pub fn result(&self) -> Option<(Address, &Upload)> {
+        self.result.as_ref().map(|(worker, upload)| (*worker, upload))
+    }
+
+    /// Workers that announced something other than what won and were not let in.
+    pub fn dissent(&self) -> Vec<Address> {
+        let Some(winner) = self.consensus() else { return Vec::new() };
+        let differs = |replica: &&Replica| {
+            !replica.is_on_chain() && replica.hash.is_some_and(|hash| hash != winner)
+        };
+        self.replicas.values().filter(differs).map(|replica| replica.worker).collect()
+    }
+
+    /// How many more workers should compute it now.
+    pub fn wanted(&self) -> usize {
+        if !matches!(self.status, Status::Received | Status::Active) {
+            return 0;
+        }
+        let computing = self.replicas.values().filter(|replica| replica.is_computing()).count();
+        match self.decide() {
+            Decision::NeedMore(more) => more.saturating_sub(computing),
+            Decision::Authorize { .. } | Decision::Hopeless => 0,
+        }
+    }
+
+    /// Whether this worker may compute it: not if it was let in before, has a result, or failed too often here.
+    pub fn may_take(&self, worker: Address) -> bool {
+        let Some(replica) = self.replicas.get(&worker) else {
+            return self.replicas.len() < self.limits.replicas_max;
+        };
+        let idle = matches!(
+            replica.state,
+            ReplicaState::Failed | ReplicaState::Lost | ReplicaState::Released
+        );
+        let hopeless = replica.failure.as_ref().is_some_and(|failure| failure.blame == Blame::App);
+        idle && !hopeless && !replica.granted && replica.tries < self.limits.tries_per_worker_max
+    }
+
+    /// What it waits for, in a few words for a person.
+    pub fn waiting_for(&self) -> String {
+        let count = |state| self.replicas.values().filter(|replica| replica.state == state).count();
+        match self.status {
+            Status::Received | Status::Active => {
+                match (self.wanted(), count(ReplicaState::Assigned)) {
+                    (0, 0) if !self.initialized => "its initialisation on chain".to_owned(),
+                    (0, 0) => format!("{} contribution(s) on chain", count(ReplicaState::Granted)),
+                    (0, computing) => format!("{computing} worker(s) computing"),
+                    (wanted, 0) => format!("{wanted} free worker(s)"),
+                    (wanted, computing) => {
+                        format!("{wanted} free worker(s), {computing} worker(s) computing")
+                    }
+                }
+            }
+            Status::Revealing => {
+                format!("{} reveal(s) and an upload", count(ReplicaState::Contributed))
+            }
+            Status::Finalizing => "finalisation on chain".to_owned(),
+            Status::Doomed => "the final deadline, to refund the requester".to_owned(),
+            Status::Completed | Status::Failed => "nothing".to_owned(),
+        }
+    }
+
+    fn note(&mut self, now: UnixSeconds, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Noticed => {
+                if self.history.is_empty() {
+                    self.history.push((self.status, now));
+                }
+            }
+            Event::Tick => {}
+            Event::Taken { worker, weight } => self.take(now, worker, weight, actions),
+            Event::Computed { worker, hash } => {
+                if let Some(replica) = self.replicas.get_mut(&worker)
+                    && replica.is_computing()
+                {
+                    replica.hash = Some(hash);
+                    replica.enter(ReplicaState::Computed, now);
+                }
+            }
+            Event::Failed { worker, failure } => self.drop_out(now, worker, Some(failure)),
+            Event::Lost { worker } => self.drop_out(now, worker, None),
+            Event::Back { worker } => {
+                if let Some(replica) = self.replicas.get_mut(&worker)
+                    && replica.counts()
+                    && replica.upload.is_none()
+                    && replica.asked.is_some_and(|asked| asked < now)
+                {
+                    // Ask at once rather than when the last request has aged.
+                    replica.asked = None;
+                }
+            }
+            Event::Uploaded { worker, location, callback_data } => {
+                if let Some(replica) = self.replicas.get_mut(&worker)
+                    && replica.counts()
+                {
+                    replica.upload = Some(Upload { location, callback_data });
+                }
+            }
+            Event::Initialized => {
+                self.initialized = true;
+                self.settled(Call::Initialize);
+                if self.status == Status::Received {
+                    self.enter(Status::Active, now);
+                }
+            }
+            Event::Contributed { worker, hash, weight } => {
+                self.contributed(now, worker, hash, weight)
+            }
+            Event::Consensus { hash, at } => self.agreed(now, hash, at, actions),
+            Event::Revealed { worker, digest } => {
+                self.digest = Some(digest);
+                if let Some(replica) = self.replicas.get_mut(&worker)
+                    && replica.state == ReplicaState::Contributed
+                {
+                    replica.enter(ReplicaState::Revealed, now);
+                }
+            }
+            Event::Reopened => self.reopened(now),
+            Event::Finalized => {
+                self.failure = None;
+                self.end(now, Status::Completed, Report::Completed, actions);
+            }
+            Event::Claimed => self.end(now, Status::Failed, Report::Failed, actions),
+            Event::Refused { call } => {
+                if self.sent.is_some_and(|(sent, _)| sent == call) {
+                    self.sent = Some((call, now.saturating_add(self.limits.retry_seconds)));
+                    if call == Call::Finalize && self.status == Status::Finalizing {
+                        self.enter(Status::Revealing, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, now: UnixSeconds, worker: Address, weight: U256, actions: &mut Vec<Action>) {
+        if self.wanted() == 0 || !self.may_take(worker) {
+            return;
+        }
+        let fresh = || Replica::new(worker, weight, ReplicaState::Assigned, now);
+        let replica = self.replicas.entry(worker).or_insert_with(fresh);
+        replica.enter(ReplicaState::Assigned, now);
+        replica.weight = weight;
+        replica.hash = None;
+        replica.tries += 1;
+        actions.push(Action::Assign { worker });
+    }
+
+    /// A worker that has nothing on chain failed or is gone. What is on chain stays and counts.
+    fn drop_out(&mut self, now: UnixSeconds, worker: Address, failure: Option<Failure>) {
+        let Some(replica) = self.replicas.get_mut(&worker) else { return };
+        let at_work = matches!(
+            replica.state,
+            ReplicaState::Assigned | ReplicaState::Computed | ReplicaState::Granted
+        );
+        if !at_work {
+            return;
+        }
+        let state = if failure.is_some() { ReplicaState::Failed } else { ReplicaState::Lost };
+        if failure.as_ref().is_none_or(|failure| failure.blame == Blame::Worker) {
+            self.tries += 1;
+        }
+        replica.hash = None;
+        replica.failure = failure;
+        replica.enter(state, now);
+    }
+
+    fn contributed(
+        &mut self,
+        now: UnixSeconds,
+        worker: Address,
+        hash: ResultHash,
+        weight: Option<U256>,
+    ) {
+        let unknown =
+            || Replica::new(worker, weight.unwrap_or(FRESH_WEIGHT), ReplicaState::Contributed, now);
+        let replica = self.replicas.entry(worker).or_insert_with(unknown);
+        replica.granted = true;
+        if !replica.is_on_chain() {
+            replica.enter(ReplicaState::Contributed, now);
+        }
+        if replica.counts() {
+            replica.hash = Some(hash);
+        }
+    }
+
+    fn agreed(
+        &mut self,
+        now: UnixSeconds,
+        hash: ResultHash,
+        at: UnixSeconds,
+        actions: &mut Vec<Action>,
+    ) {
+        let late = now >= self.terms.final_deadline;
+        if late || matches!(self.status, Status::Revealing | Status::Finalizing) {
+            return;
+        }
+        self.initialized = true;
+        self.consensus = Some((hash, at));
+        self.failure = None;
+        self.enter(Status::Revealing, now);
+        self.release(now, actions, Replica::is_computing);
+    }
+
+    fn reopened(&mut self, now: UnixSeconds) {
+        let Some((hash, _)) = self.consensus.take() else { return };
+        self.digest = None;
+        self.settled(Call::Reopen);
+        for replica in self.replicas.values_mut() {
+            if replica.counts() && replica.hash == Some(hash) {
+                replica.enter(ReplicaState::Rejected, now);
+                replica.upload = None;
+            }
+        }
+        self.enter(Status::Active, now);
+    }
+
+    /// Whom time has run out for.
+    fn expire(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
+        let run = self.terms.run_seconds.saturating_add(self.limits.run_grace_seconds);
+        let grant = self.limits.grant_seconds;
+        let late: Vec<_> = self
+            .replicas
+            .values()
+            .filter(|replica| match replica.state {
+                ReplicaState::Assigned => now > replica.since.saturating_add(run),
+                ReplicaState::Granted => now > replica.since.saturating_add(grant),
+                _ => false,
+            })
+            .map(|replica| replica.worker)
+            .collect();
+        for worker in late {
+            self.drop_out(now, worker, None);
+            actions.push(Action::Release { worker });
+        }
+    }
+
+    fn advance(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
+        if !self.status.is_final() && now >= self.terms.final_deadline {
+            return self.bury(now, actions);
+        }
+        match self.status {
+            Status::Received | Status::Active => self.gather(now, actions),
+            Status::Revealing | Status::Finalizing => self.conclude(now, actions),
+            Status::Doomed | Status::Completed | Status::Failed => {}
+        }
+    }
+
+    /// Before the consensus: give up if it must be, initialise, let workers in.
+    fn gather(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
+        if let Some(failure) = self.verdict_of_failures(now) {
+            return self.doom(now, failure, actions);
+        }
+        if self.status == Status::Received {
+            if self.may_send(Call::Initialize, now) {
+                actions.push(Action::Initialize);
+            }
+            return;
+        }
+        if let Decision::Authorize { winner, order, .. } = self.decide() {
+            self.grant(now, winner, &order, actions);
+        }
+    }
+
+    fn decide(&self) -> Decision {
+        let mut ballot = Ballot::new(self.terms.trust);
+        let mut contributed: BTreeMap<ResultHash, usize> = BTreeMap::new();
+        let mut candidates = Vec::new();
+        for replica in self.replicas.values() {
+            let Some(hash) = replica.hash else { continue };
+            let pending = replica.state == ReplicaState::Granted;
+            if replica.counts() || pending {
+                if ballot.add(hash, replica.weight).is_err() {
+                    return Decision::Hopeless;
+                }
+                *contributed.entry(hash).or_default() += 1;
+            } else if replica.state == ReplicaState::Computed && !replica.granted {
+                let (worker, weight) = (replica.worker, replica.weight);
+                candidates.push(Candidate { worker, hash, weight });
+            }
+        }
+        // What is let in already is enough: wait for the chain to say so.
+        if let Ok(Some(winner)) = ballot.consensus() {
+            let (order, dissent, spare) = (Vec::new(), Vec::new(), Vec::new());
+            return Decision::Authorize { winner, order, dissent, spare };
+        }
+        match decide(&ballot, &contributed, &candidates, self.agreeing_min()) {
+            Decision::NeedMore(more) if more > self.limits.replicas_max => Decision::Hopeless,
+            decision => decision,
+        }
+    }
+
+    /// Two wallets at least must agree wherever agreement is asked for at all.
+    fn agreeing_min(&self) -> usize {
+        if self.terms.trust > U256::ONE { 2 } else { 1 }
+    }
+
+    /// Lets workers in. One that is going to lose must be on chain before the next is let in, so that the winner's
+    /// consensus cannot come first and spare it.
+    fn grant(
+        &mut self,
+        now: UnixSeconds,
+        winner: ResultHash,
+        order: &[Address],
+        actions: &mut Vec<Action>,
+    ) {
+        let pending_loser = self
+            .replicas
+            .values()
+            .any(|replica| replica.state == ReplicaState::Granted && replica.hash != Some(winner));
+        if pending_loser {
+            return;
+        }
+        for worker in order {
+            let Some(replica) = self.replicas.get_mut(worker) else { continue };
+            replica.granted = true;
+            replica.enter(ReplicaState::Granted, now);
+            actions.push(Action::Grant { worker: *worker });
+            if replica.hash != Some(winner) {
+                break;
+            }
+        }
+    }
+
+    /// After the consensus: collect reveals and an upload, then finish; reopen if nobody revealed.
+    fn conclude(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
+        let Some((winner, since)) = self.consensus else { return };
+        let in_time = self.reveal_deadline().is_some_and(|deadline| now < deadline);
+        let winners = self
+            .replicas
+            .values()
+            .filter(|replica| replica.counts() && replica.hash == Some(winner));
+        let (mut all, mut revealed) = (0, 0);
+        for replica in winners {
+            all += 1;
+            revealed += usize::from(replica.state == ReplicaState::Revealed);
+        }
+        if revealed == 0 && !in_time {
+            if self.may_send(Call::Reopen, now) {
+                actions.push(Action::Reopen);
+            }
+            return;
+        }
+        if revealed > 0
+            && (revealed == all || !in_time)
+            && let Some((worker, upload)) = self.usable_upload()
+        {
+            if self.may_send(Call::Finalize, now) {
+                let Upload { location, callback_data } = upload.clone();
+                self.result = Some((worker, upload));
+                self.enter(Status::Finalizing, now);
+                actions.push(Action::Finalize { location, callback_data });
+            }
+            return;
+        }
+        // A lone worker contributes, reveals and finalizes in one transaction: its consensus is followed by the end.
+        let patience = if self.terms.trust > U256::ONE { 0 } else { self.limits.ask_again_seconds };
+        if now >= since.saturating_add(patience) {
+            self.ask_reveals(now, winner, in_time, actions);
+        }
+    }
+
+    fn ask_reveals(
+        &mut self,
+        now: UnixSeconds,
+        winner: ResultHash,
+        in_time: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let again = self.limits.ask_again_seconds;
+        for replica in self.replicas.values_mut() {
+            let unrevealed = replica.state == ReplicaState::Contributed && in_time;
+            let unstored = replica.state == ReplicaState::Revealed && replica.upload.is_none();
+            let due = replica.asked.is_none_or(|asked| now >= asked.saturating_add(again));
+            if replica.hash == Some(winner) && (unrevealed || unstored) && due {
+                replica.asked = Some(now);
+                actions.push(Action::AskReveal { worker: replica.worker });
+            }
+        }
+    }
+
+    /// The first upload of a worker that revealed; with a callback it must hash to the digest, or the chain refuses it.
+    fn usable_upload(&self) -> Option<(Address, Upload)> {
+        let fits = |upload: &Upload| {
+            if self.terms.callback {
+                self.digest.is_some_and(|digest| keccak256(&upload.callback_data) == digest.0)
+            } else {
+                !upload.location.is_empty() && upload.callback_data.is_empty()
+            }
+        };
+        let revealed =
+            self.replicas.values().filter(|replica| replica.state == ReplicaState::Revealed);
+        let mut uploads =
+            revealed.filter_map(|replica| Some((replica.worker, replica.upload.as_ref()?)));
+        uploads.find(|(_, upload)| fits(upload)).map(|(worker, upload)| (worker, upload.clone()))
+    }
+
+    /// Past the final deadline: nothing but a claim is possible, and that only once the task exists on chain.
+    fn bury(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
+        if self.status != Status::Doomed {
+            self.doom(now, too_late(), actions);
+        }
+        if !self.initialized {
+            if self.may_send(Call::Initialize, now) {
+                actions.push(Action::Initialize);
+            }
+        } else if self.may_send(Call::Claim, now) {
+            actions.push(Action::Claim);
+        }
+    }
+
+    /// Why there can be no result, if that is certain.
+    fn verdict_of_failures(&self, now: UnixSeconds) -> Option<Failure> {
+        let of = |blame| {
+            let failures = self.replicas.values().filter_map(|replica| replica.failure.as_ref());
+            failures.filter(|failure| failure.blame == blame).collect::<Vec<_>>()
+        };
+        let (app, input) = (of(Blame::App), of(Blame::Input));
+        if app.len() >= self.agreeing_min() {
+            return app.first().map(|failure| (*failure).clone());
+        }
+        let input_tries: u32 = self
+            .replicas
+            .values()
+            .filter(|replica| replica.failure.as_ref().is_some_and(|it| it.blame == Blame::Input))
+            .map(|replica| replica.tries)
+            .sum();
+        if usize::try_from(input_tries).is_ok_and(|tries| tries >= self.limits.input_failures_max) {
+            return input.first().map(|failure| (*failure).clone());
+        }
+        if self.tries >= self.limits.tries_max {
+            return Some(
+                of(Blame::Worker).first().map_or_else(all_lost, |failure| (*failure).clone()),
+            );
+        }
+        if now >= self.terms.contribution_deadline {
+            return Some(too_late());
+        }
+        (self.decide() == Decision::Hopeless).then(hopeless)
+    }
+
+    fn doom(&mut self, now: UnixSeconds, failure: Failure, actions: &mut Vec<Action>) {
+        self.failure = Some(failure.clone());
+        self.enter(Status::Doomed, now);
+        self.release(now, actions, |replica| {
+            matches!(
+                replica.state,
+                ReplicaState::Assigned | ReplicaState::Computed | ReplicaState::Granted
+            )
+        });
+        actions.push(Action::Report(Report::Doomed(failure)));
+    }
+
+    fn end(&mut self, now: UnixSeconds, status: Status, report: Report, actions: &mut Vec<Action>) {
+        self.enter(status, now);
+        for replica in self.replicas.values_mut() {
+            let gone = matches!(
+                replica.state,
+                ReplicaState::Failed | ReplicaState::Lost | ReplicaState::Released
+            );
+            if !gone {
+                actions.push(Action::Release { worker: replica.worker });
+            }
+            if matches!(replica.state, ReplicaState::Assigned | ReplicaState::Granted) {
+                replica.enter(ReplicaState::Released, now);
+            }
+        }
+        actions.push(Action::Report(report));
+    }
+
+    fn release(
+        &mut self,
+        now: UnixSeconds,
+        actions: &mut Vec<Action>,
+        whom: impl Fn(&Replica) -> bool,
+    ) {
+        for replica in self.replicas.values_mut().filter(|replica| whom(replica)) {
+            replica.enter(ReplicaState::Released, now);
+            actions.push(Action::Release { worker: replica.worker });
+        }
+    }
+
+    /// Whether to send that transaction now; if so, remembers that it was sent.
+    fn may_send(&mut self, call: Call, now: UnixSeconds) -> bool {
+        let attempts = match self.sent {
+            Some((sent, again_at)) if sent == call => {
+                if now < again_at {
+                    return false;
+                }
+                self.attempts
+            }
+            Some(_) | None => 0,
+        };
+        if attempts >= self.limits.call_attempts_max {
+            return false;
+        }
+        self.sent = Some((call, now.saturating_add(self.limits.resend_seconds)));
+        self.attempts = attempts + 1;
+        true
+    }
+
+    /// The chain shows that a transaction did its work.
+    fn settled(&mut self, call: Call) {
+        if self.sent.is_some_and(|(sent, _)| sent == call) {
+            self.sent = None;
+        }
+    }
+
+    fn enter(&mut self, status: Status, now: UnixSeconds) {
+        /// A task that is reopened for ever must not fill the memory.
+        const HISTORY_MAX: usize = 64;
+        if self.status != status {
+            self.status = status;
+            if self.history.len() < HISTORY_MAX {
+                self.history.push((status, now));
+            }
+        }
+    }
+}
+
+fn too_late() -> Failure {
+    Failure::new(
+        Blame::Worker,
+        "GM-4201",
+        "no consensus before the deadline for contributions",
+        "buy the run again, from a workerpool with more workers or in a longer category",
+    )
+}
+
+fn all_lost() -> Failure {
+    Failure::new(
+        Blame::Worker,
+        "GM-4202",
+        "every worker that tried disappeared before it had a result",
+        "buy the run again, from another workerpool",
+    )
+}
+
+fn hopeless() -> Failure {
+    Failure::new(
+        Blame::Worker,
+        "GM-4203",
+        "the trust asked for needs more workers than can take part in one task",
+        "ask for less trust",
+    )
+}
+
+#[cfg(test)]
+mod tests;

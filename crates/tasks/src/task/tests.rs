@@ -1,0 +1,697 @@
+use alloy_primitives::B256;
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+
+const START: UnixSeconds = UnixSeconds(1_000);
+const RUN_SECONDS: u64 = 300;
+
+fn at(seconds: u64) -> UnixSeconds {
+    START.saturating_add(seconds)
+}
+
+fn worker(number: u8) -> Address {
+    Address::with_last_byte(number)
+}
+
+fn hash(name: char) -> ResultHash {
+    ResultHash(B256::repeat_byte(u8::try_from(name).unwrap()))
+}
+
+fn failure(blame: Blame) -> Failure {
+    Failure::new(blame, "GM-0000", "it broke", "mend it")
+}
+
+fn task(trust: u64) -> Task {
+    let terms = Terms {
+        trust: U256::from(trust),
+        callback: false,
+        run_seconds: RUN_SECONDS,
+        contribution_deadline: at(7 * RUN_SECONDS),
+        final_deadline: at(10 * RUN_SECONDS),
+    };
+    let (id, deal) = (TaskId(B256::repeat_byte(1)), DealId(B256::repeat_byte(2)));
+    Task::new(id, deal, U256::ZERO, terms, Limits::default())
+}
+
+/// Events in short: `0 noticed`, `5 taken 1`, `7 computed 1 A`: seconds since the start, the event, worker, result.
+fn event(words: &str) -> (UnixSeconds, Event) {
+    let words: Vec<_> = words.split_whitespace().collect();
+    let who = || worker(words[2].parse().unwrap());
+    let what = |place: usize| hash(words[place].chars().next().unwrap());
+    let event = match words[1] {
+        "noticed" => Event::Noticed,
+        "tick" => Event::Tick,
+        "initialized" => Event::Initialized,
+        "taken" => {
+            let weight = words.get(3).map_or(2, |weight| weight.parse().unwrap());
+            Event::Taken { worker: who(), weight: U256::from(weight) }
+        }
+        "computed" => Event::Computed { worker: who(), hash: what(3) },
+        "app-failed" => Event::Failed { worker: who(), failure: failure(Blame::App) },
+        "input-failed" => Event::Failed { worker: who(), failure: failure(Blame::Input) },
+        "failed" => Event::Failed { worker: who(), failure: failure(Blame::Worker) },
+        "lost" => Event::Lost { worker: who() },
+        "back" => Event::Back { worker: who() },
+        "uploaded" => Event::Uploaded {
+            worker: who(),
+            location: "/ipfs/Qm".to_owned(),
+            callback_data: alloy_primitives::Bytes::new(),
+        },
+        "contributed" => Event::Contributed { worker: who(), hash: what(3), weight: None },
+        "consensus" => Event::Consensus { hash: what(2), at: at(words[0].parse().unwrap()) },
+        "revealed" => Event::Revealed { worker: who(), digest: ResultDigest(what(3).0) },
+        "reopened" => Event::Reopened,
+        "finalized" => Event::Finalized,
+        "claimed" => Event::Claimed,
+        "refused" => Event::Refused {
+            call: match words[2] {
+                "initialize" => Call::Initialize,
+                "finalize" => Call::Finalize,
+                "reopen" => Call::Reopen,
+                _ => Call::Claim,
+            },
+        },
+        other => panic!("no event is called {other}"),
+    };
+    (at(words[0].parse().unwrap()), event)
+}
+
+fn shown(action: &Action) -> String {
+    match action {
+        Action::Initialize => "initialize".to_owned(),
+        Action::Assign { worker } => format!("assign {}", worker[19]),
+        Action::Grant { worker } => format!("grant {}", worker[19]),
+        Action::AskReveal { worker } => format!("ask-reveal {}", worker[19]),
+        Action::Finalize { .. } => "finalize".to_owned(),
+        Action::Reopen => "reopen".to_owned(),
+        Action::Claim => "claim".to_owned(),
+        Action::Release { worker } => format!("release {}", worker[19]),
+        Action::Report(Report::Doomed(failure)) => format!("report doomed {}", failure.code),
+        Action::Report(report) => format!("report {}", format!("{report:?}").to_lowercase()),
+    }
+}
+
+fn run(task: &mut Task, script: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (now, event) = event(line);
+        let actions: Vec<_> = task.apply(now, event).iter().map(shown).collect();
+        let wanted = match task.wanted() {
+            0 => String::new(),
+            more => format!(" wants {more}"),
+        };
+        lines.push(format!("{line} -> {:?}{wanted} [{}]", task.status(), actions.join(", ")));
+    }
+    lines
+}
+
+fn check(trust: u64, script: &str, expected: &Expect) {
+    expected.assert_eq(&run(&mut task(trust), script).join("\n"));
+}
+
+#[test]
+fn one_worker_finishes_alone() {
+    check(
+        1,
+        "0 noticed
+         0 taken 1
+         1 computed 1 A
+         1 initialized
+         2 contributed 1 A
+         2 consensus A
+         2 revealed 1 D
+         2 finalized",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 taken 1 -> Received [assign 1]
+            1 computed 1 A -> Received []
+            1 initialized -> Active [grant 1]
+            2 contributed 1 A -> Active []
+            2 consensus A -> Revealing []
+            2 revealed 1 D -> Revealing []
+            2 finalized -> Completed [release 1, report completed]"#]],
+    );
+}
+
+#[test]
+fn two_workers_agree_reveal_and_one_upload_is_enough() {
+    check(
+        4,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         0 taken 2
+         0 taken 3
+         1 computed 1 A
+         2 computed 2 A
+         3 contributed 1 A
+         3 contributed 2 A
+         3 consensus A
+         4 revealed 1 D
+         5 uploaded 1
+         6 revealed 2 D
+         7 finalized",
+        &expect![[r#"
+            0 noticed -> Received wants 2 [initialize]
+            0 initialized -> Active wants 2 []
+            0 taken 1 -> Active wants 1 [assign 1]
+            0 taken 2 -> Active [assign 2]
+            0 taken 3 -> Active []
+            1 computed 1 A -> Active []
+            2 computed 2 A -> Active [grant 1, grant 2]
+            3 contributed 1 A -> Active []
+            3 contributed 2 A -> Active []
+            3 consensus A -> Revealing [ask-reveal 1, ask-reveal 2]
+            4 revealed 1 D -> Revealing []
+            5 uploaded 1 -> Revealing []
+            6 revealed 2 D -> Finalizing [finalize]
+            7 finalized -> Completed [release 1, release 2, report completed]"#]],
+    );
+}
+
+#[test]
+fn a_liar_is_let_in_first_when_it_loses_for_sure() {
+    check(
+        4,
+        "0 noticed
+         0 initialized
+         0 taken 1 2
+         0 taken 2 4
+         1 computed 1 B
+         1 computed 2 A
+         1 taken 3 4
+         2 computed 3 A
+         3 tick
+         4 contributed 1 B
+         5 contributed 2 A
+         5 contributed 3 A
+         5 consensus A
+         6 revealed 2 D
+         6 revealed 3 D
+         6 uploaded 2
+         7 finalized",
+        &expect![[r#"
+            0 noticed -> Received wants 2 [initialize]
+            0 initialized -> Active wants 2 []
+            0 taken 1 2 -> Active wants 1 [assign 1]
+            0 taken 2 4 -> Active [assign 2]
+            1 computed 1 B -> Active []
+            1 computed 2 A -> Active wants 1 []
+            1 taken 3 4 -> Active [assign 3]
+            2 computed 3 A -> Active [grant 1]
+            3 tick -> Active []
+            4 contributed 1 B -> Active [grant 2, grant 3]
+            5 contributed 2 A -> Active []
+            5 contributed 3 A -> Active []
+            5 consensus A -> Revealing [ask-reveal 2, ask-reveal 3]
+            6 revealed 2 D -> Revealing []
+            6 revealed 3 D -> Revealing []
+            6 uploaded 2 -> Finalizing [finalize]
+            7 finalized -> Completed [release 1, release 2, release 3, report completed]"#]],
+    );
+}
+
+#[test]
+fn a_liar_among_fresh_workers_is_left_out() {
+    let mut task = task(4);
+    let script = "0 noticed
+         0 initialized
+         0 taken 1
+         0 taken 2
+         1 computed 1 B
+         1 computed 2 A
+         1 taken 3
+         2 computed 3 A
+         3 contributed 2 A
+         3 contributed 3 A
+         3 consensus A";
+    expect![[r#"
+        0 noticed -> Received wants 2 [initialize]
+        0 initialized -> Active wants 2 []
+        0 taken 1 -> Active wants 1 [assign 1]
+        0 taken 2 -> Active [assign 2]
+        1 computed 1 B -> Active []
+        1 computed 2 A -> Active wants 1 []
+        1 taken 3 -> Active [assign 3]
+        2 computed 3 A -> Active [grant 2, grant 3]
+        3 contributed 2 A -> Active []
+        3 contributed 3 A -> Active []
+        3 consensus A -> Revealing [ask-reveal 2, ask-reveal 3]"#]]
+    .assert_eq(&run(&mut task, script).join("\n"));
+    assert_eq!(task.dissent(), [worker(1)]);
+}
+
+#[test]
+fn failures_find_somebody_else_or_end_it() {
+    check(
+        1,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         1 app-failed 1",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 initialized -> Active wants 1 []
+            0 taken 1 -> Active [assign 1]
+            1 app-failed 1 -> Doomed [report doomed GM-0000]"#]],
+    );
+    check(
+        4,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         0 taken 2
+         1 app-failed 1
+         1 taken 1
+         1 taken 3
+         2 app-failed 2",
+        &expect![[r#"
+            0 noticed -> Received wants 2 [initialize]
+            0 initialized -> Active wants 2 []
+            0 taken 1 -> Active wants 1 [assign 1]
+            0 taken 2 -> Active [assign 2]
+            1 app-failed 1 -> Active wants 1 []
+            1 taken 1 -> Active wants 1 []
+            1 taken 3 -> Active [assign 3]
+            2 app-failed 2 -> Doomed [release 3, report doomed GM-0000]"#]],
+    );
+    check(
+        1,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         1 input-failed 1
+         1 taken 2
+         2 input-failed 2",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 initialized -> Active wants 1 []
+            0 taken 1 -> Active [assign 1]
+            1 input-failed 1 -> Active wants 1 []
+            1 taken 2 -> Active [assign 2]
+            2 input-failed 2 -> Doomed [report doomed GM-0000]"#]],
+    );
+    check(
+        1,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         1 lost 1
+         1 taken 1
+         2 failed 1
+         2 taken 1
+         2 taken 2
+         3 computed 2 A
+         3 lost 2
+         3 taken 2",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 initialized -> Active wants 1 []
+            0 taken 1 -> Active [assign 1]
+            1 lost 1 -> Active wants 1 []
+            1 taken 1 -> Active [assign 1]
+            2 failed 1 -> Active wants 1 []
+            2 taken 1 -> Active wants 1 []
+            2 taken 2 -> Active [assign 2]
+            3 computed 2 A -> Active [grant 2]
+            3 lost 2 -> Active wants 1 []
+            3 taken 2 -> Active wants 1 []"#]],
+    );
+}
+
+#[test]
+fn silence_is_noticed_by_the_clock() {
+    check(
+        1,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         360 tick
+         361 tick
+         361 taken 2
+         362 computed 2 A
+         482 tick
+         483 tick
+         2099 tick
+         2100 tick
+         2999 tick
+         3000 tick
+         3001 tick
+         3002 refused claim
+         3003 tick
+         3007 tick
+         3008 claimed",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 initialized -> Active wants 1 []
+            0 taken 1 -> Active [assign 1]
+            360 tick -> Active []
+            361 tick -> Active wants 1 [release 1]
+            361 taken 2 -> Active [assign 2]
+            362 computed 2 A -> Active [grant 2]
+            482 tick -> Active []
+            483 tick -> Active wants 1 [release 2]
+            2099 tick -> Active wants 1 []
+            2100 tick -> Doomed [report doomed GM-4201]
+            2999 tick -> Doomed []
+            3000 tick -> Doomed [claim]
+            3001 tick -> Doomed []
+            3002 refused claim -> Doomed []
+            3003 tick -> Doomed []
+            3007 tick -> Doomed [claim]
+            3008 claimed -> Failed [report failed]"#]],
+    );
+}
+
+#[test]
+fn without_reveals_it_is_reopened_and_others_take_over() {
+    check(
+        4,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         0 taken 2
+         1 computed 1 A
+         1 computed 2 A
+         2 contributed 1 A
+         2 contributed 2 A
+         2 consensus A
+         31 tick
+         32 tick
+         32 back 1
+         601 tick
+         602 tick
+         603 reopened
+         603 taken 1
+         603 taken 3
+         603 taken 4
+         604 computed 3 A
+         604 computed 4 A",
+        &expect![[r#"
+            0 noticed -> Received wants 2 [initialize]
+            0 initialized -> Active wants 2 []
+            0 taken 1 -> Active wants 1 [assign 1]
+            0 taken 2 -> Active [assign 2]
+            1 computed 1 A -> Active []
+            1 computed 2 A -> Active [grant 1, grant 2]
+            2 contributed 1 A -> Active []
+            2 contributed 2 A -> Active []
+            2 consensus A -> Revealing [ask-reveal 1, ask-reveal 2]
+            31 tick -> Revealing []
+            32 tick -> Revealing [ask-reveal 1, ask-reveal 2]
+            32 back 1 -> Revealing []
+            601 tick -> Revealing [ask-reveal 1, ask-reveal 2]
+            602 tick -> Revealing [reopen]
+            603 reopened -> Active wants 2 []
+            603 taken 1 -> Active wants 2 []
+            603 taken 3 -> Active wants 1 [assign 3]
+            603 taken 4 -> Active [assign 4]
+            604 computed 3 A -> Active []
+            604 computed 4 A -> Active [grant 3, grant 4]"#]],
+    );
+}
+
+#[test]
+fn a_winner_that_does_not_reveal_holds_nothing_up_for_longer_than_the_deadline() {
+    check(
+        4,
+        "0 noticed
+         0 initialized
+         0 contributed 1 A
+         0 contributed 2 A
+         0 consensus A
+         1 revealed 1 D
+         2 uploaded 1
+         599 tick
+         600 tick
+         601 refused finalize
+         606 tick
+         607 finalized",
+        &expect![[r#"
+            0 noticed -> Received wants 2 [initialize]
+            0 initialized -> Active wants 2 []
+            0 contributed 1 A -> Active wants 1 []
+            0 contributed 2 A -> Active []
+            0 consensus A -> Revealing [ask-reveal 1, ask-reveal 2]
+            1 revealed 1 D -> Revealing []
+            2 uploaded 1 -> Revealing []
+            599 tick -> Revealing [ask-reveal 2]
+            600 tick -> Finalizing [finalize]
+            601 refused finalize -> Revealing []
+            606 tick -> Finalizing [finalize]
+            607 finalized -> Completed [release 1, release 2, report completed]"#]],
+    );
+}
+
+#[test]
+fn an_upload_for_a_callback_must_fit_the_digest() {
+    let mut task = task(1);
+    task.terms.callback = true;
+    run(&mut task, "0 noticed\n0 initialized\n0 contributed 1 A\n0 consensus A");
+    let data = alloy_primitives::Bytes::from_static(b"answer");
+    let digest = ResultDigest(keccak256(&data));
+    task.apply(at(1), Event::Revealed { worker: worker(1), digest });
+    let uploaded = |data: &alloy_primitives::Bytes| Event::Uploaded {
+        worker: worker(1),
+        location: String::new(),
+        callback_data: data.clone(),
+    };
+    let wrong = alloy_primitives::Bytes::from_static(b"another");
+    assert_eq!(task.apply(at(2), uploaded(&wrong)), []);
+    let finalize = Action::Finalize { location: String::new(), callback_data: data.clone() };
+    assert_eq!(task.apply(at(3), uploaded(&data)), [finalize]);
+}
+
+/// A task in each status, two where the history matters.
+fn everywhere() -> Vec<(&'static str, Task)> {
+    let scripts = [
+        ("Received", "0 noticed\n0 taken 1\n0 taken 2\n1 computed 2 A"),
+        ("Active", "0 noticed\n0 initialized\n0 taken 1\n0 taken 2\n1 computed 2 A"),
+        (
+            "Active, granted",
+            "0 noticed\n0 initialized\n0 taken 1\n0 taken 2\n1 computed 2 A\n1 computed 1 A",
+        ),
+        (
+            "Revealing",
+            "0 noticed\n0 initialized\n0 contributed 1 A\n0 contributed 2 A\n0 consensus A\n1 revealed 1 D",
+        ),
+        (
+            "Finalizing",
+            "0 noticed\n0 initialized\n0 contributed 1 A\n0 consensus A\n1 revealed 1 D\n1 uploaded 1",
+        ),
+        (
+            "Doomed",
+            "0 noticed\n0 initialized\n0 taken 1\n0 taken 2\n1 app-failed 1\n1 app-failed 2",
+        ),
+        ("Completed", "0 noticed\n0 finalized"),
+        ("Failed", "0 noticed\n0 claimed"),
+    ];
+    let built = |(name, script): (&'static str, &str)| {
+        let mut task = task(4);
+        run(&mut task, script);
+        assert!(name.starts_with(&format!("{:?}", task.status())), "{name}: {:?}", task.status());
+        (name, task)
+    };
+    scripts.into_iter().map(built).collect()
+}
+
+const EVERY_EVENT: [&str; 24] = [
+    "2 noticed",
+    "2 tick",
+    "2200 tick",
+    "3000 tick",
+    "2 taken 3",
+    "2 computed 1 A",
+    "2 computed 1 B",
+    "2 app-failed 1",
+    "2 input-failed 1",
+    "2 failed 1",
+    "2 lost 1",
+    "2 back 1",
+    "2 uploaded 1",
+    "2 initialized",
+    "2 contributed 1 A",
+    "2 contributed 9 B",
+    "2 consensus A",
+    "2 revealed 1 D",
+    "2 revealed 2 D",
+    "2 reopened",
+    "2 finalized",
+    "2 claimed",
+    "2 refused initialize",
+    "2 refused finalize",
+];
+
+#[test]
+fn every_status_meets_every_event() {
+    let mut lines = Vec::new();
+    for (name, start) in everywhere() {
+        lines.push(format!("{name}:"));
+        for words in EVERY_EVENT {
+            let mut task = start.clone();
+            let line = run(&mut task, words).remove(0);
+            let unchanged = format!("{words} -> {:?} []", start.status());
+            if line != unchanged {
+                lines.push(format!("  {line}"));
+            }
+        }
+    }
+    expect![[r#"
+        Received:
+          2200 tick -> Doomed [release 1, release 2, report doomed GM-4201]
+          3000 tick -> Doomed [release 1, release 2, report doomed GM-4201, initialize]
+          2 computed 1 B -> Received wants 1 []
+          2 app-failed 1 -> Received wants 1 []
+          2 input-failed 1 -> Received wants 1 []
+          2 failed 1 -> Received wants 1 []
+          2 lost 1 -> Received wants 1 []
+          2 initialized -> Active []
+          2 consensus A -> Revealing [release 1]
+          2 finalized -> Completed [release 1, release 2, report completed]
+          2 claimed -> Failed [release 1, release 2, report failed]
+        Active:
+          2200 tick -> Doomed [release 1, release 2, report doomed GM-4201]
+          3000 tick -> Doomed [release 1, release 2, report doomed GM-4201, claim]
+          2 computed 1 A -> Active [grant 1, grant 2]
+          2 computed 1 B -> Active wants 1 []
+          2 app-failed 1 -> Active wants 1 []
+          2 input-failed 1 -> Active wants 1 []
+          2 failed 1 -> Active wants 1 []
+          2 lost 1 -> Active wants 1 []
+          2 contributed 1 A -> Active [grant 2]
+          2 consensus A -> Revealing [release 1]
+          2 finalized -> Completed [release 1, release 2, report completed]
+          2 claimed -> Failed [release 1, release 2, report failed]
+        Active, granted:
+          2200 tick -> Doomed [release 1, release 2, report doomed GM-4201]
+          3000 tick -> Doomed [release 1, release 2, report doomed GM-4201, claim]
+          2 app-failed 1 -> Active wants 1 []
+          2 input-failed 1 -> Active wants 1 []
+          2 failed 1 -> Active wants 1 []
+          2 lost 1 -> Active wants 1 []
+          2 contributed 9 B -> Active wants 2 []
+          2 consensus A -> Revealing []
+          2 finalized -> Completed [release 1, release 2, report completed]
+          2 claimed -> Failed [release 1, release 2, report failed]
+        Revealing:
+          2200 tick -> Revealing [ask-reveal 1]
+          3000 tick -> Doomed [report doomed GM-4201, claim]
+          2 back 1 -> Revealing [ask-reveal 1]
+          2 reopened -> Active wants 2 []
+          2 finalized -> Completed [release 1, release 2, report completed]
+          2 claimed -> Failed [release 1, release 2, report failed]
+        Finalizing:
+          2200 tick -> Finalizing [finalize]
+          3000 tick -> Doomed [report doomed GM-4201, claim]
+          2 reopened -> Active wants 2 []
+          2 finalized -> Completed [release 1, report completed]
+          2 claimed -> Failed [release 1, report failed]
+          2 refused finalize -> Revealing []
+        Doomed:
+          3000 tick -> Doomed [claim]
+          2 consensus A -> Revealing []
+          2 finalized -> Completed [report completed]
+          2 claimed -> Failed [report failed]
+        Completed:
+        Failed:"#]]
+    .assert_eq(&lines.join("\n"));
+}
+
+fn any_event() -> impl Strategy<Value = String> {
+    let second = prop_oneof![9 => 0u64..50, 1 => 0u64..3_100];
+    let who = 1u8..6;
+    let what = prop_oneof![3 => Just('A'), 1 => Just('B')];
+    let kind = prop::sample::select(vec![
+        "noticed",
+        "tick",
+        "initialized",
+        "taken",
+        "taken",
+        "computed",
+        "computed",
+        "app-failed",
+        "input-failed",
+        "failed",
+        "lost",
+        "back",
+        "uploaded",
+        "contributed",
+        "consensus",
+        "revealed",
+        "reopened",
+        "finalized",
+        "claimed",
+        "refused",
+    ]);
+    (second, kind, who, what).prop_map(|(second, kind, who, what)| match kind {
+        "computed" | "contributed" | "revealed" => format!("{second} {kind} {who} {what}"),
+        "consensus" => format!("{second} {kind} {what}"),
+        "refused" => format!("{second} {kind} finalize"),
+        "noticed" | "tick" | "initialized" | "reopened" | "finalized" | "claimed" => {
+            format!("{second} {kind}")
+        }
+        _ => format!("{second} {kind} {who}"),
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_history_keeps_the_promises(
+        events in proptest::collection::vec(any_event(), 0..60),
+        trust in 1u64..9,
+    ) {
+        let mut task = task(trust);
+        let mut granted = std::collections::BTreeSet::new();
+        let mut now = START;
+        for words in events {
+            let (then, event) = event(&words);
+            now = now.max(then);
+            let before = task.clone();
+            for action in task.apply(now, event.clone()) {
+                if let Action::Grant { worker } = action {
+                    prop_assert!(granted.insert(worker), "{worker} let in twice");
+                    prop_assert!(task.is_initialized());
+                }
+            }
+            if before.status().is_final() {
+                prop_assert_eq!(&task, &before, "an end is an end");
+            }
+            let once = task.clone();
+            let again = task.apply(now, event);
+            prop_assert!(again.is_empty(), "{} again does {:?}", words, again);
+            prop_assert_eq!(&task, &once, "{} again changes something", words);
+        }
+    }
+
+    /// Workers announce in any order, whoever is let in contributes; the chain's count decides.
+    #[test]
+    fn whoever_is_let_in_there_is_a_consensus_at_the_end(
+        found in proptest::collection::vec((prop_oneof![2 => Just('A'), 1 => Just('B')], 0u64..60), 1..20),
+        trust in 1u64..20,
+    ) {
+        let mut task = task(trust);
+        run(&mut task, "0 noticed\n0 initialized");
+        let mut ballot = Ballot::new(U256::from(trust));
+        let mut let_in = 0;
+        for (number, (what, score)) in (1u8..).zip(found) {
+            let (worker, weight) = (worker(number), verdict::weight(U256::from(score)));
+            if task.apply(at(1), Event::Taken { worker, weight }).is_empty() {
+                prop_assert_eq!(task.wanted(), 0);
+                break;
+            }
+            let computed = Event::Computed { worker, hash: hash(what) };
+            let mut actions = std::collections::VecDeque::from(task.apply(at(1), computed));
+            while let Some(Action::Grant { worker }) = actions.pop_front() {
+                let_in += 1;
+                let replica = task.replica(worker).unwrap();
+                let (hash, weight) = (replica.hash.unwrap(), replica.weight);
+                prop_assert_eq!(ballot.consensus(), Ok(None), "let in after the consensus");
+                ballot.add(hash, weight).unwrap();
+                actions.extend(task.apply(at(1), Event::Contributed { worker, hash, weight: None }));
+            }
+        }
+        prop_assert_eq!(let_in > 0, ballot.consensus().unwrap().is_some());
+    }
+}
