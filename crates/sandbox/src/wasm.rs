@@ -11,10 +11,10 @@ mod p1;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::{Condvar, Mutex};
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -46,7 +46,7 @@ impl Wasm {
     pub(crate) fn new(config: &Config) -> wasmtime::Result<Self> {
         let engine = engine()?;
         let cache = Cache::open(engine.clone(), config)?;
-        Ok(Self { cache: Arc::new(cache), ticker: Ticker::of(engine) })
+        Ok(Self { cache: Arc::new(cache), ticker: Ticker::start(engine)? })
     }
 }
 
@@ -329,40 +329,63 @@ fn exit_of(error: &wasmtime::Error, limits: &Limits) -> Result<i32, FailureKind>
     }
 }
 
-/// Moves the engine's epoch while at least one program runs, so that an idle machine has no timer.
+/// Moves the engine's epoch while at least one program runs; an idle machine has no timer. A thread of its own, because
+/// a spinning program must be stopped even when every async thread is busy.
 struct Ticker {
-    engine: Engine,
-    held: Arc<AtomicUsize>,
+    shared: Arc<Ticks>,
+}
+
+#[derive(Default)]
+struct Ticks {
+    state: Mutex<TickState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct TickState {
+    running: usize,
+    closed: bool,
 }
 
 impl Ticker {
-    fn of(engine: Engine) -> Self {
-        Self { engine, held: Arc::default() }
+    fn start(engine: Engine) -> std::io::Result<Self> {
+        let shared = Arc::<Ticks>::default();
+        let ticks = shared.clone();
+        std::thread::Builder::new().name("sandbox-ticks".to_owned()).spawn(move || {
+            let mut state = ticks.state.lock();
+            while !state.closed {
+                if state.running == 0 {
+                    ticks.changed.wait(&mut state);
+                } else if ticks.changed.wait_for(&mut state, TICK).timed_out() {
+                    engine.increment_epoch();
+                }
+            }
+        })?;
+        Ok(Self { shared })
     }
 
     fn hold(&self) -> Ticking {
-        if self.held.fetch_add(1, Ordering::AcqRel) == 0 {
-            let (engine, held) = (self.engine.clone(), self.held.clone());
-            tokio::spawn(async move {
-                let mut ticks = tokio::time::interval(TICK);
-                while held.load(Ordering::Acquire) > 0 {
-                    ticks.tick().await;
-                    engine.increment_epoch();
-                }
-            });
-        }
-        Ticking { held: self.held.clone() }
+        self.shared.state.lock().running += 1;
+        self.shared.changed.notify_one();
+        Ticking { shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.shared.state.lock().closed = true;
+        self.shared.changed.notify_one();
     }
 }
 
 /// While this lives, epochs move.
 struct Ticking {
-    held: Arc<AtomicUsize>,
+    shared: Arc<Ticks>,
 }
 
 impl Drop for Ticking {
     fn drop(&mut self) {
-        self.held.fetch_sub(1, Ordering::AcqRel);
+        self.shared.state.lock().running -= 1;
     }
 }
 

@@ -5,7 +5,7 @@
 //! - `fd_filestat_get` and `path_filestat_get` tell no inode, device or times;
 //! - `poll_oneoff` on clocks alone moves the virtual clock instead of sleeping.
 
-use wasmtime::{Caller, Engine, Extern, Linker};
+use wasmtime::{AsContextMut, Caller, Engine, Extern, Linker};
 use wasmtime_wasi::p1::{add_to_linker_async, wasi_snapshot_preview1 as wasi};
 use wiggle::GuestMemory;
 
@@ -89,8 +89,14 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 
 /// The program's memory and its state.
 fn parts<'a>(caller: &'a mut Caller<'_, State>) -> wasmtime::Result<(&'a mut [u8], &'a mut State)> {
+    // How much one call may copy; the wrappers that these calls replace set it the same way.
+    let fuel = caller.as_context_mut().hostcall_fuel();
     match caller.get_export("memory") {
-        Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
+        Some(Extern::Memory(memory)) => {
+            let (memory, state) = memory.data_and_store_mut(caller);
+            wasi::WasiSnapshotPreview1::set_hostcall_fuel(&mut state.wasi, fuel);
+            Ok((memory, state))
+        }
         _ => Err(wasmtime::Error::msg("the program exports no memory")),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn command(data: &str, body: &str) -> Vec<u8> {
           (call $print (local.get $fd) (local.get $at) (local.get $n))
           (drop (call $fd_close (local.get $fd))))
         {data}
-        (func $declare (call $write (i32.const 1024) (i32.const 13) (i32.const 1040) (i32.const 52)))
+        (func $declare (call $write (i32.const 1024) (i32.const 13) (i32.const 1040) (i32.const 53)))
         (data (i32.const 1024) "computed.json")
         (data (i32.const 1040) "{{\"deterministic-output-path\":\"/iexec_out/stdout.txt\"}}")
         (func (export "_start") {body}))"#
@@ -49,8 +49,9 @@ pub(crate) fn command(data: &str, body: &str) -> Vec<u8> {
 
 /// Prints a text and declares it as the result.
 pub(crate) fn printing(text: &str) -> Vec<u8> {
+    let escaped = text.replace('\n', "\\n");
     command(
-        &format!(r#"(data (i32.const 2048) "{text}")"#),
+        &format!(r#"(data (i32.const 2048) "{escaped}")"#),
         &format!(
             "(call $print (i32.const 1) (i32.const 2048) (i32.const {})) (call $declare)",
             text.len()

@@ -169,12 +169,12 @@ async fn the_digest_follows_what_is_declared() {
         sha2::Sha256::digest(text)
     });
     let directory = keccak256(hashes.concat()).to_string();
-    expect!["0x98c2d3e4b7d7ea2ab3c9ec41f62be8ecaafb1ec0bb4bf3ac3d7c30afebc38e5b"]
+    expect!["0x593e28fb8f960824aa7ca7aaffeea6e69c6970f127666ec1583b12952c4a4fd1"]
         .assert_eq(&directory);
     check_declared(
         r#"{"deterministic-output-path":"/iexec_out/d"}"#,
         &[("d/b", "2"), ("d/a", "1")],
-        &expect!["0x98c2d3e4b7d7ea2ab3c9ec41f62be8ecaafb1ec0bb4bf3ac3d7c30afebc38e5b"],
+        &expect!["0x593e28fb8f960824aa7ca7aaffeea6e69c6970f127666ec1583b12952c4a4fd1"],
     )
     .await;
     check_declared(
