@@ -8,8 +8,11 @@ use crate::revert::Revert;
 
 /// What was being done, and how it failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{doing}: {kind}")]
-pub struct Error {
+#[error("{}: {}", .0.doing, .0.kind)]
+pub struct Error(Box<Failure>);
+
+#[derive(Debug, Clone)]
+struct Failure {
     doing: String,
     kind: ErrorKind,
 }
@@ -71,18 +74,18 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(doing: impl Into<String>, kind: ErrorKind) -> Self {
-        Self { doing: doing.into(), kind }
+        Self(Box::new(Failure { doing: doing.into(), kind }))
     }
 
     /// How it failed.
     pub fn kind(&self) -> &ErrorKind {
-        &self.kind
+        &self.0.kind
     }
 
     /// Whether the same request may succeed later without anything else changing.
     pub fn is_retryable(&self) -> bool {
         matches!(
-            self.kind,
+            self.0.kind,
             ErrorKind::Unreachable(_)
                 | ErrorKind::TimedOut(_)
                 | ErrorKind::Throttled(_)
@@ -92,17 +95,17 @@ impl Error {
 
     /// Whether a contract refused.
     pub fn is_revert(&self) -> bool {
-        matches!(self.kind, ErrorKind::Reverted(_))
+        matches!(self.0.kind, ErrorKind::Reverted(_))
     }
 
     /// Whether the thing asked for does not exist.
     pub fn is_unknown(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unknown(_))
+        matches!(self.0.kind, ErrorKind::Unknown(_))
     }
 
     /// The contract's refusal, if it was one.
     pub fn revert(&self) -> Option<&Revert> {
-        match &self.kind {
+        match &self.0.kind {
             ErrorKind::Reverted(revert) => Some(revert),
             _ => None,
         }
@@ -110,7 +113,7 @@ impl Error {
 
     /// Why, in a few words: a contract's own words where it gave some.
     pub fn reason(&self) -> String {
-        match &self.kind {
+        match &self.0.kind {
             ErrorKind::Reverted(revert) => revert.reason.to_string(),
             kind => kind.to_string(),
         }

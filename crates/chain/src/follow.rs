@@ -28,6 +28,8 @@ use crate::rpc::Lagged;
 const WINDOW: usize = 1024;
 /// Most blocks in one question for logs; halved when a node finds that too many.
 const SPAN_MAX: u64 = 1_000;
+/// Most pushes taken at once.
+const PUSHES_MAX: usize = 1_000;
 /// Updates kept for followers that are busy.
 const KEPT: usize = 1_024;
 /// Updates waiting in one follower's own queue.
@@ -144,7 +146,7 @@ impl Tracker {
     fn accept(&mut self, update: &Update) -> Accepted {
         let at = self.at();
         match update {
-            Update::Block(block) if block.parent == at.hash => {
+            Update::Block(block) if block.parent == at.hash && block.number > at.number => {
                 self.push(Cursor::from(&**block));
                 Accepted::News
             }
@@ -178,7 +180,10 @@ impl Tracker {
         let Some(head) = heads.last() else {
             return Ok(Step::blocks(Vec::new(), true));
         };
-        let fresh = heads.iter().position(|header| header.parent_hash == at.hash);
+        // A genesis block's parent is zero, as is a hash not known: hence the number too.
+        let fresh = heads
+            .iter()
+            .position(|header| header.parent_hash == at.hash && header.number() == at.number + 1);
         if let Some(linked) = fresh.map(|first| &heads[first..])
             && linked.windows(2).all(|pair| pair[1].parent_hash == pair[0].hash)
         {
@@ -414,7 +419,7 @@ impl HeadReader {
                 Ok(Some(Ok(push))) => {
                     let queued = std::iter::once(push).chain(std::iter::from_fn(|| pushes.ready()));
                     let heads: Vec<Header> = queued
-                        .take(SPAN_MAX as usize)
+                        .take(PUSHES_MAX)
                         .filter_map(|push| serde_json::from_str(push.get()).ok())
                         .collect();
                     self.go(&heads).await;

@@ -78,7 +78,8 @@ impl Rpc {
     ) -> Result<R> {
         let mut pause = RETRY_PAUSE;
         for _ in 1..RETRIES {
-            match self.attempt(method, params.clone()).await {
+            // Boxed: the transport's future is large, and is part of nearly every other one here.
+            match Box::pin(self.attempt(method, params.clone())).await {
                 Err(error) if error.is_retryable() => {
                     tracing::debug!(method, %error, "asking again");
                     tokio::time::sleep(pause).await;
@@ -87,7 +88,7 @@ impl Rpc {
                 outcome => return outcome,
             }
         }
-        self.attempt(method, params).await
+        Box::pin(self.attempt(method, params)).await
     }
 
     async fn attempt<P: Params, R: Answer>(&self, method: &'static str, params: P) -> Result<R> {

@@ -14,6 +14,7 @@
 //! Not here: what to call (`calls`), and whether a reverted transaction should be tried again (the caller knows).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
+use alloy_rpc_client::RpcCall;
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_transport::TransportError;
@@ -157,15 +159,15 @@ impl Wallet {
         state.gaps.first().copied().unwrap_or(state.next)
     }
 
-    /// Sends without waiting for it to be mined. Transactions are offered to the node in the order of these calls.
+    /// Sends, without waiting for the node's answer. Transactions are offered to it in the order of these calls.
     ///
-    /// With a gas limit nothing is simulated: a refusal by the contract shows in [`Pending::mined`]. An unreachable
-    /// node is no error either: the transaction is signed and will be sent again until it is mined.
+    /// With a gas limit nothing is simulated, and whatever goes wrong after this shows in [`Pending::mined`]. An
+    /// unreachable node is no error: the transaction is signed and will be sent again until it is mined.
     ///
     /// # Errors
-    /// The node refused the transaction, or (when gas is estimated) the contract did.
+    /// When gas is to be estimated and the contract refuses.
     pub async fn send(&self, request: TxRequest) -> Result<Pending> {
-        let (hash, outcome) = self.lane.send(&request).await?;
+        let (hash, outcome) = self.lane.send(request.clone()).await?;
         Ok(Pending { hash, request, outcome, wallet: self.clone() })
     }
 
@@ -184,7 +186,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Its hash as first sent. If it must be sent with a higher fee the receipt has another.
+    /// Its hash as first sent. If it must be sent again with another fee or nonce, the receipt has another.
     pub fn hash(&self) -> B256 {
         self.hash
     }
@@ -192,7 +194,7 @@ impl Pending {
     /// Waits for the block.
     ///
     /// # Errors
-    /// The contract refused (with the reason), or the nonce went to another transaction.
+    /// The contract refused (with the reason), the node did (no ether for gas), or the nonce went to another transaction.
     pub async fn mined(&self) -> Result<Receipt> {
         const DOING: &str = "sending a transaction";
         let mut outcome = self.outcome.clone();
@@ -206,10 +208,7 @@ impl Pending {
                 let revert = self.wallet.lane.why(&self.request, &receipt).await;
                 Err(Error::new(DOING, ErrorKind::Reverted(revert.of(receipt.hash))))
             }
-            Some(Outcome::Displaced { nonce }) => {
-                let address = self.wallet.address();
-                Err(Error::new(DOING, ErrorKind::Displaced { address, nonce }))
-            }
+            Some(Outcome::Failed(error)) => Err(error),
             None => Err(Error::new(DOING, ErrorKind::Unreachable("the client was closed".into()))),
         }
     }
@@ -218,7 +217,7 @@ impl Pending {
 #[derive(Debug, Clone)]
 enum Outcome {
     Mined(Box<Receipt>),
-    Displaced { nonce: u64 },
+    Failed(Error),
 }
 
 /// What a transaction offers for gas, in wei.
@@ -252,10 +251,18 @@ impl Fees {
     }
 }
 
-/// A transaction offered to the node and not yet known to be mined.
-struct Sent {
+/// A transaction without a nonce.
+struct Draft {
     request: TxRequest,
     gas: u64,
+    outcome: watch::Sender<Option<Outcome>>,
+    /// Its place among those in flight.
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// A transaction offered to the node and not yet known to be mined.
+struct Sent {
+    draft: Draft,
     fees: Fees,
     raw: Bytes,
     /// One for each fee it was offered at, the newest last.
@@ -263,8 +270,14 @@ struct Sent {
     at: Instant,
     /// How often its nonce was found to be mined and its receipt was not.
     missed: u32,
-    outcome: watch::Sender<Option<Outcome>>,
-    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// A transaction on its way to the node.
+struct Offered {
+    nonce: u64,
+    hash: B256,
+    call: Pin<Box<RpcCall<(Bytes,), B256>>>,
+    answer: Option<Result<B256, TransportError>>,
 }
 
 #[derive(Default)]
@@ -301,6 +314,12 @@ impl State {
     }
 }
 
+impl Sent {
+    fn new(draft: Draft, fees: Fees, hash: B256, raw: Bytes) -> Self {
+        Self { draft, fees, raw, hashes: vec![hash], at: Instant::now(), missed: 0 }
+    }
+}
+
 /// What the node said to a transaction.
 enum Answer {
     Accepted,
@@ -321,10 +340,16 @@ pub(crate) struct Lane {
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     slots: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl Lane {
-    fn new(link: Arc<Link>, signer: PrivateKeySigner, options: WalletOptions) -> Self {
+    fn new(
+        link: Arc<Link>,
+        signer: PrivateKeySigner,
+        options: WalletOptions,
+        stop: CancellationToken,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(options.max_in_flight.max(1)));
         Self {
             link,
@@ -333,6 +358,7 @@ impl Lane {
             turn: tokio::sync::Mutex::default(),
             state: Mutex::default(),
             slots,
+            stop,
         }
     }
 
@@ -360,80 +386,98 @@ impl Lane {
         Ok(count.to())
     }
 
-    async fn send(&self, request: &TxRequest) -> Result<(B256, watch::Receiver<Option<Outcome>>)> {
+    async fn send(
+        self: &Arc<Self>,
+        request: TxRequest,
+    ) -> Result<(B256, watch::Receiver<Option<Outcome>>)> {
         let gas = match request.gas_limit {
             Some(gas) => gas,
-            None => self.estimate(request).await?,
+            None => self.estimate(&request).await?,
         };
-        let mut slot = Arc::clone(&self.slots).acquire_owned().await.ok();
-        let mut last = None;
-        for _ in 0..SEND_ATTEMPTS {
-            let (outcome, outcomes) = watch::channel(None);
-            let (nonce, hash, answer) = self.offer(request, gas, slot.take(), outcome).await?;
-            match answer {
-                Answer::Accepted | Answer::Unheard => return Ok((hash, outcomes)),
-                Answer::Taken if outcomes.borrow().is_some() || self.is_mined(hash).await => {
-                    return Ok((hash, outcomes));
-                }
-                Answer::Taken => slot = self.withdraw(nonce, false),
-                Answer::Ahead => {
-                    slot = self.withdraw(nonce, true);
-                    tokio::time::sleep(NONCE_PAUSE).await;
-                }
-                Answer::Refused(error) => {
-                    self.withdraw(nonce, true);
-                    return Err(error);
-                }
-            }
-            last = Some(nonce);
-            self.state.lock().fresh = false;
-        }
-        let nonce = last.unwrap_or_default();
-        let kind = ErrorKind::Displaced { address: self.address(), nonce };
-        Err(Error::new("sending a transaction", kind))
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
+        let (outcome, outcomes) = watch::channel(None);
+        let draft = Draft { request, gas, outcome, _slot: slot };
+        let offered = self.offer(draft).await.map_err(|refused| refused.1)?;
+        let hash = offered.hash;
+        let see_through = Arc::clone(self).see_through(offered);
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(see_through));
+        Ok((hash, outcomes))
     }
 
     /// Takes a nonce, signs, and offers to the node, in turn.
-    async fn offer(
-        &self,
-        request: &TxRequest,
-        gas: u64,
-        slot: Option<OwnedSemaphorePermit>,
-        outcome: watch::Sender<Option<Outcome>>,
-    ) -> Result<(u64, B256, Answer)> {
-        let turn = self.turn.lock().await;
-        self.freshen().await?;
-        let fees = self.link.fees().await?;
+    async fn offer(&self, draft: Draft) -> Result<Offered, Box<(Draft, Error)>> {
+        let _turn = self.turn.lock().await;
+        let fees = match self.freshen().await {
+            Ok(()) => self.link.fees().await,
+            Err(error) => Err(error),
+        };
+        let fees = match fees {
+            Ok(fees) => fees,
+            Err(error) => return Err(Box::new((draft, error))),
+        };
         let nonce = self.state.lock().take_nonce();
-        let (hash, raw) = match self.sign(request, nonce, gas, fees) {
+        let (hash, raw) = match self.sign(&draft.request, nonce, draft.gas, fees) {
             Ok(signed) => signed,
             Err(error) => {
                 self.state.lock().gaps.insert(nonce);
-                return Err(error);
+                return Err(Box::new((draft, error)));
             }
         };
-        let sent = Sent {
-            request: request.clone(),
-            gas,
-            fees,
-            raw: raw.clone(),
-            hashes: vec![hash],
-            at: Instant::now(),
-            missed: 0,
-            outcome,
-            _slot: slot,
-        };
         // Known to the lane before it is known to the node: the block may be pushed before the node's answer.
-        self.state.lock().insert(nonce, sent);
-        let mut call = Box::pin(self.link.rpc.once::<_, B256>("eth_sendRawTransaction", (raw,)));
+        self.state.lock().insert(nonce, Sent::new(draft, fees, hash, raw.clone()));
+        let mut call = Box::pin(self.link.rpc.once("eth_sendRawTransaction", (raw,)));
         // The first poll puts the request on its way; the answer need not hold up the next in turn.
-        let first = futures::poll!(&mut call);
-        drop(turn);
-        let answer = match first {
+        let answer = match futures::poll!(&mut call) {
             Poll::Ready(answer) => Some(answer),
-            Poll::Pending => tokio::time::timeout(SEND_TIMEOUT, call).await.ok(),
+            Poll::Pending => None,
         };
-        Ok((nonce, hash, self.understand(answer)))
+        Ok(Offered { nonce, hash, call, answer })
+    }
+
+    /// Waits for the node's answer, and offers anew under another nonce where that helps.
+    async fn see_through(self: Arc<Self>, mut offered: Offered) {
+        const DOING: &str = "sending a transaction";
+        for _ in 0..SEND_ATTEMPTS {
+            let answer = match offered.answer {
+                Some(answer) => Some(answer),
+                None => tokio::time::timeout(SEND_TIMEOUT, offered.call).await.ok(),
+            };
+            let (nonce, hash) = (offered.nonce, offered.hash);
+            let withdrawn = match self.understand(answer) {
+                Answer::Accepted | Answer::Unheard => return,
+                Answer::Taken if self.is_mined(hash).await => return,
+                Answer::Taken => self.withdraw(nonce, false),
+                Answer::Ahead => {
+                    tokio::time::sleep(NONCE_PAUSE).await;
+                    self.withdraw(nonce, true)
+                }
+                Answer::Refused(error) => {
+                    if let Some(draft) = self.withdraw(nonce, true) {
+                        draft.outcome.send_replace(Some(Outcome::Failed(error)));
+                    }
+                    return;
+                }
+            };
+            // Nothing to withdraw: it was mined meanwhile.
+            let Some(draft) = withdrawn else {
+                return;
+            };
+            tracing::debug!(address = %self.address(), nonce, "the nonce is not the one; another");
+            self.state.lock().fresh = false;
+            offered = match self.offer(draft).await {
+                Ok(offered) => offered,
+                Err(failed) => {
+                    let (draft, error) = *failed;
+                    draft.outcome.send_replace(Some(Outcome::Failed(error)));
+                    return;
+                }
+            };
+        }
+        let nonce = offered.nonce;
+        let kind = ErrorKind::Displaced { address: self.address(), nonce };
+        if let Some(draft) = self.withdraw(nonce, true) {
+            draft.outcome.send_replace(Some(Outcome::Failed(Error::new(DOING, kind))));
+        }
     }
 
     fn understand(&self, answer: Option<Result<B256, TransportError>>) -> Answer {
@@ -466,7 +510,7 @@ impl Lane {
     }
 
     /// Takes back a transaction that the node does not have. Its nonce is offered again if it is still to be used.
-    fn withdraw(&self, nonce: u64, reusable: bool) -> Option<OwnedSemaphorePermit> {
+    fn withdraw(&self, nonce: u64, reusable: bool) -> Option<Draft> {
         let mut state = self.state.lock();
         let sent = state.remove(nonce)?;
         if reusable && nonce + 1 == state.next {
@@ -474,7 +518,7 @@ impl Lane {
         } else if reusable {
             state.gaps.insert(nonce);
         }
-        sent._slot
+        Some(sent.draft)
     }
 
     fn sign(
@@ -566,13 +610,15 @@ impl Lane {
             return;
         };
         if let Some(sent) = state.remove(nonce) {
-            sent.outcome.send_replace(Some(Outcome::Mined(Box::new(receipt))));
+            sent.draft.outcome.send_replace(Some(Outcome::Mined(Box::new(receipt))));
         }
     }
 
     fn displaced(&self, nonce: u64) {
         if let Some(sent) = self.state.lock().remove(nonce) {
-            sent.outcome.send_replace(Some(Outcome::Displaced { nonce }));
+            let kind = ErrorKind::Displaced { address: self.address(), nonce };
+            let error = Error::new("sending a transaction", kind);
+            sent.draft.outcome.send_replace(Some(Outcome::Failed(error)));
         }
     }
 
@@ -661,9 +707,8 @@ impl Lane {
     /// The same nonce at a higher fee.
     async fn raise(&self, nonce: u64) -> Result<()> {
         let now = self.link.fees().await?;
-        let Some((request, gas, fees)) =
-            self.state.lock().sent.get(&nonce).map(|s| (s.request.clone(), s.gas, s.fees))
-        else {
+        let held = |sent: &Sent| (sent.draft.request.clone(), sent.draft.gas, sent.fees);
+        let Some((request, gas, fees)) = self.state.lock().sent.get(&nonce).map(held) else {
             return Ok(());
         };
         let fees = fees.bumped().at_least(now);
@@ -705,17 +750,9 @@ impl Lane {
             let fees = self.link.fees().await?;
             let request = TxRequest::call(self.address(), Bytes::new()).gas(TRANSFER_GAS);
             let (hash, raw) = self.sign(&request, nonce, TRANSFER_GAS, fees)?;
-            let sent = Sent {
-                request,
-                gas: TRANSFER_GAS,
-                fees,
-                raw: raw.clone(),
-                hashes: vec![hash],
-                at: Instant::now(),
-                missed: 0,
-                outcome: watch::channel(None).0,
-                _slot: None,
-            };
+            let outcome = watch::channel(None).0;
+            let draft = Draft { request, gas: TRANSFER_GAS, outcome, _slot: None };
+            let sent = Sent::new(draft, fees, hash, raw.clone());
             {
                 let mut state = self.state.lock();
                 state.gaps.remove(&nonce);
@@ -746,7 +783,7 @@ impl Lanes {
     ) -> Arc<Lane> {
         let mut lanes = self.by_address.lock();
         let lane = lanes.entry(signer.address()).or_insert_with(|| {
-            let lane = Arc::new(Lane::new(Arc::clone(link), signer, options));
+            let lane = Arc::new(Lane::new(Arc::clone(link), signer, options, self.stop.clone()));
             let upkeep = Arc::clone(&lane).upkeep_loop();
             tokio::spawn(self.stop.clone().run_until_cancelled_owned(upkeep));
             lane

@@ -1,0 +1,6 @@
+//! The chain crate against nodes: a scripted one that misbehaves on demand, and the embedded one.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod follow;
+mod scripted;
