@@ -1,0 +1,70 @@
+//! What can be written.
+
+use alloy_primitives::Address;
+use primitives::{OrderHash, TaskId};
+use sqlx::SqliteConnection;
+
+use crate::{
+    CategoryRow, Cursor, DealRow, OrderRow, OrderState, Result, WorkRow, categories, cursors,
+    deals, orders, work,
+};
+
+/// One thing to write. Putting replaces what was there under the same key, so writing a change twice is harmless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A service has read the chain up to here.
+    Cursor {
+        /// Whose cursor.
+        name: String,
+        /// Up to where.
+        cursor: Cursor,
+    },
+    /// An order is published.
+    PutOrder(Box<OrderRow>),
+    /// What became of an order; nothing happens if it is not there.
+    SetOrder {
+        /// Which order.
+        hash: OrderHash,
+        /// What became of it.
+        state: OrderState,
+    },
+    /// An order is taken out.
+    RemoveOrder(OrderHash),
+    /// A deal is made.
+    PutDeal(Box<DealRow>),
+    /// A category is made.
+    PutCategory(CategoryRow),
+    /// The chain was rewound: deals and categories of later blocks never were.
+    ForgetAfter {
+        /// The last block that stands.
+        block: u64,
+    },
+    /// A worker promised something, or got on with it.
+    PutWork(Box<WorkRow>),
+    /// A worker is done with a task.
+    RemoveWork {
+        /// Which worker.
+        worker: Address,
+        /// Which task.
+        task: TaskId,
+    },
+}
+
+impl Change {
+    pub(crate) async fn write(&self, to: &mut SqliteConnection) -> Result<()> {
+        match self {
+            Self::Cursor { name, cursor } => cursors::put(to, name, *cursor).await,
+            Self::PutOrder(row) => orders::put(to, row).await,
+            Self::SetOrder { hash, state } => orders::set(to, *hash, *state).await,
+            Self::RemoveOrder(hash) => orders::remove(to, *hash).await,
+            Self::PutDeal(row) => deals::put(to, row).await,
+            Self::PutCategory(row) => categories::put(to, row).await,
+            Self::ForgetAfter { block } => {
+                deals::forget_after(to, *block).await?;
+                categories::forget_after(to, *block).await
+            }
+            Self::PutWork(row) => work::put(to, row).await,
+            Self::RemoveWork { worker, task } => work::remove(to, *worker, *task).await,
+        }
+    }
+}
