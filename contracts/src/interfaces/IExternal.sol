@@ -34,3 +34,8 @@ interface IERC20Token {
 interface IHubV3 {
     function viewScore(address worker) external view returns (uint256);
 }
+
+/// @notice The part of a registry that the hub needs for entries it does not own itself.
+interface IRegistered {
+    function isRegistered(address entry) external view returns (bool);
+}

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 pragma solidity 0.8.37;
 
-import {IexecLibCore_v5} from "../libraries/IexecLibCore_v5.sol";
 import {IexecLibOrders_v5} from "../libraries/IexecLibOrders_v5.sol";
 import {IHubEvents} from "./IHubEvents.sol";
 
@@ -30,15 +29,7 @@ interface IHubCore is IHubEvents {
     function totalSupply() external view returns (uint256);
     function balanceOf(address account) external view returns (uint256);
     function frozenOf(address account) external view returns (uint256);
-    function allowance(address account, address spender) external view returns (uint256);
-    function viewAccount(address account) external view returns (IexecLibCore_v5.Account memory);
-    function transfer(address recipient, uint256 amount) external returns (bool);
-    function transferFrom(address sender, address recipient, uint256 amount) external returns (bool);
-    function approve(address spender, uint256 value) external returns (bool);
-    /// @notice Approves, then calls `spender.receiveApproval(caller, value, hub, extraData)`, which must return true.
-    function approveAndCall(address spender, uint256 value, bytes calldata extraData) external returns (bool);
-    function increaseAllowance(address spender, uint256 addedValue) external returns (bool);
-    function decreaseAllowance(address spender, uint256 subtractedValue) external returns (bool);
+        function transfer(address recipient, uint256 amount) external returns (bool);
 
     /* DEPOSITS */
 
@@ -80,12 +71,6 @@ interface IHubCore is IHubEvents {
         IexecLibOrders_v5.WorkerpoolOrder calldata workerpoolorder,
         IexecLibOrders_v5.RequestOrder calldata requestorder
     ) external view returns (uint256);
-    function verifySignature(address account, bytes32 hash, bytes calldata signature) external view returns (bool);
-    function verifyPresignature(address account, bytes32 hash) external view returns (bool);
-    function verifyPresignatureOrSignature(address account, bytes32 hash, bytes calldata signature)
-        external
-        view
-        returns (bool);
 
     /* TASKS */
 
@@ -126,19 +111,8 @@ interface IHubCore is IHubEvents {
     function claimArray(bytes32[] calldata taskids) external returns (bool);
     function initializeAndClaimArray(bytes32[] calldata dealids, uint256[] calldata idxs) external returns (bool);
 
-    /* VIEWS */
+    /* WHAT A RECORD ASKS WHILE IT IS CREATED: see `Records` */
 
-    function viewDeal(bytes32 dealid) external view returns (IexecLibCore_v5.Deal memory);
-    function viewTask(bytes32 taskid) external view returns (IexecLibCore_v5.Task memory);
-    function viewContribution(bytes32 taskid, address worker)
-        external
-        view
-        returns (IexecLibCore_v5.Contribution memory);
-    function viewScore(address worker) external view returns (uint256);
-    function viewConsumed(bytes32 orderHash) external view returns (uint256);
-    function viewPresigned(bytes32 orderHash) external view returns (address);
-    /// @notice The callback result of a completed task (ERC-1154). Reverts "task-pending" before.
-    function resultFor(bytes32 taskid) external view returns (bytes memory);
-    function token() external view returns (address);
-    function eip712domain_separator() external view returns (bytes32);
+    /// @notice The record being written. Reverts "fallback-disabled" at any other time.
+    function record() external view;
 }

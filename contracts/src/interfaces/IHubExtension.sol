@@ -40,6 +40,25 @@ interface IHubExtension is IHubEvents {
     /// @notice Once per worker, takes over a better score from the previous hub.
     function importScore(address worker) external;
 
+    /* ALLOWANCES */
+
+    function allowance(address account, address spender) external view returns (uint256);
+    function transferFrom(address sender, address recipient, uint256 amount) external returns (bool);
+    function approve(address spender, uint256 value) external returns (bool);
+    /// @notice Approves, then calls `spender.receiveApproval(caller, value, hub, extraData)`, which must return true.
+    function approveAndCall(address spender, uint256 value, bytes calldata extraData) external returns (bool);
+    function increaseAllowance(address spender, uint256 addedValue) external returns (bool);
+    function decreaseAllowance(address spender, uint256 subtractedValue) external returns (bool);
+
+    /* SIGNATURES */
+
+    function verifySignature(address account, bytes32 hash, bytes calldata signature) external view returns (bool);
+    function verifyPresignature(address account, bytes32 hash) external view returns (bool);
+    function verifyPresignatureOrSignature(address account, bytes32 hash, bytes calldata signature)
+        external
+        view
+        returns (bool);
+
     /* ORDERS */
 
     function manageAppOrder(IexecLibOrders_v5.AppOrderOperation calldata apporderoperation) external;
@@ -56,8 +75,25 @@ interface IHubExtension is IHubEvents {
         external
         view;
 
+    /* RECORDS */
+
+    function viewDeal(bytes32 dealid) external view returns (IexecLibCore_v5.Deal memory);
+    function viewTask(bytes32 taskid) external view returns (IexecLibCore_v5.Task memory);
+    function viewContribution(bytes32 taskid, address worker)
+        external
+        view
+        returns (IexecLibCore_v5.Contribution memory);
+    function viewScore(address worker) external view returns (uint256);
+    function viewConsumed(bytes32 orderHash) external view returns (uint256);
+    function viewPresigned(bytes32 orderHash) external view returns (address);
+    /// @notice The callback result of a completed task (ERC-1154). Reverts "task-pending" before.
+    function resultFor(bytes32 taskid) external view returns (bytes memory);
+    function viewAccount(address account) external view returns (IexecLibCore_v5.Account memory);
+
     /* DESCRIPTIVE VIEWS */
 
+    function token() external view returns (address);
+    function eip712domain_separator() external view returns (bytes32);
     function name() external view returns (string memory);
     function symbol() external view returns (string memory);
     function decimals() external view returns (uint8);

@@ -12,9 +12,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -128,7 +127,7 @@ fn settings() -> Value {
     json!({
         "evmVersion": "cancun",
         "metadata": { "appendCBOR": false, "bytecodeHash": "none" },
-        "optimizer": { "enabled": true, "runs": 2000 },
+        "optimizer": { "enabled": true, "runs": 200 },
         "outputSelection": {
             "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"] }
         },
@@ -180,21 +179,19 @@ fn compile(home: &Path, sources: &BTreeMap<String, String>) -> anyhow::Result<Va
             .collect::<Map<_, _>>(),
         "settings": settings(),
     });
-    // Into a file: the wrapper exits before a pipe has taken all of a large answer.
+    // By files: the wrapper neither waits for a pipe to be filled nor for one to be emptied.
+    let question = home.join("node_modules/.solc-question.json");
     let answer = home.join("node_modules/.solc-answer.json");
-    let mut solc = Command::new("node")
+    fs::write(&question, input.to_string())?;
+    let solc = Command::new("node")
         .args(["node_modules/solc/solc.js", "--standard-json"])
         .args(["--base-path", ".", "--include-path", "node_modules"])
         .current_dir(home)
-        .stdin(Stdio::piped())
+        .stdin(fs::File::open(&question)?)
         .stdout(fs::File::create(&answer)?)
-        .spawn()
+        .status()
         .context("node is needed to compile the contracts")?;
-    solc.stdin
-        .take()
-        .context("the compiler has no stdin")?
-        .write_all(input.to_string().as_bytes())?;
-    ensure!(solc.wait()?.success(), "the compiler failed");
+    ensure!(solc.success(), "the compiler failed");
     let text = fs::read_to_string(&answer)?;
     // It may say something about SMT solvers first.
     let start = text.find('{').context("the compiler said nothing")?;
@@ -202,7 +199,7 @@ fn compile(home: &Path, sources: &BTreeMap<String, String>) -> anyhow::Result<Va
     let mut failed = false;
     for error in output["errors"].as_array().into_iter().flatten() {
         let message = error["formattedMessage"].as_str().unwrap_or_default();
-        if error["severity"] == "error" || !message.contains("node_modules") {
+        if error["severity"] == "error" || message.contains("--> src/") {
             eprintln!("{message}");
         }
         failed |= error["severity"] == "error";

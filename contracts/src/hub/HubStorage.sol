@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+pragma solidity 0.8.37;
+
+import {IexecLibCore_v5} from "../libraries/IexecLibCore_v5.sol";
+
+/// @title Where the hub keeps what it knows
+/// @notice One ERC-7201 namespace, shared by the hub and its extension. Fields are only ever appended.
+///
+/// Values that practically always fit are kept narrow, many to a slot; see `Narrow` for those that do not fit. Deals and
+/// results are written once and kept as code; see `Records`.
+///
+/// Packed words, from the low bit:
+/// - account: stake 96, locked 96, score 64
+/// - order: presigner 160, consumed 96
+/// - task: see `Tasks`
+library HubStorage {
+    /// @dev keccak256(abi.encode(uint256(keccak256("gristmill.storage.Hub")) - 1)) & ~bytes32(uint256(0xff))
+    bytes32 internal constant NAMESPACE = keccak256(
+        abi.encode(uint256(keccak256("gristmill.storage.Hub")) - 1)
+    ) & ~bytes32(uint256(0xff));
+
+    /// @notice One worker's word on a task.
+    /// @param head Packed; see `Tasks`.
+    /// @param result Only of the first to name this result: its hash, and once revealed its digest.
+    /// @param seal Cleared when revealed, because it then follows from the digest.
+    struct Ballot {
+        uint256 head;
+        bytes32 result;
+        bytes32 seal;
+        address enclaveChallenge;
+    }
+
+    struct Task {
+        uint256 head;
+        mapping(uint256 index => Ballot) ballots;
+    }
+
+    struct Layout {
+        address owner;
+        address token;
+        uint96 supply;
+        address appregistry;
+        address datasetregistry;
+        address workerpoolregistry;
+        address v3hub;
+        address teebroker;
+        uint256 callbackgas;
+        bytes32 domainSeparator;
+        string name;
+        string symbol;
+        uint8 decimals;
+        IexecLibCore_v5.Category[] categories;
+        mapping(address account => uint256) accounts;
+        mapping(address owner => mapping(address spender => uint256)) allowances;
+        mapping(bytes32 hash => uint256) orders;
+        mapping(bytes32 taskid => Task) tasks;
+        mapping(address worker => bool) scoreImported;
+        mapping(bytes32 key => uint256) wide;
+        mapping(bytes32 key => bytes) longRecords;
+    }
+
+    function data() internal pure returns (Layout storage $) {
+        bytes32 slot = NAMESPACE;
+        assembly ("memory-safe") {
+            $.slot := slot
+        }
+    }
+}
+
+/// @dev Only here for the compiler to describe: its layout is committed and compared.
+contract HubStorageLayout {
+    HubStorage.Layout internal hub;
+}

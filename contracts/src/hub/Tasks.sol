@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+pragma solidity 0.8.37;
+
+import {HubStorage} from "./HubStorage.sol";
+import {Narrow} from "./Narrow.sol";
+
+/// @title A task and its ballots, as kept
+/// @notice A task is one word, a ballot one to four. What can be derived is not kept: deadlines and the deal come from
+/// the deal's record, a group's total from its first ballot, hash and seal of an opened ballot from the digest.
+///
+/// A *group* is all ballots with the same result. It is named by the index of its first ballot, which alone keeps the
+/// result and the group's weight. A task has at most 4095 ballots: with more, neither the original could have been
+/// finalized or claimed within a block.
+library Tasks {
+    /// @param dealRef See `Deals.refOf`.
+    /// @param ballots How many workers contributed.
+    /// @param group The winning group, if `winners` > 0.
+    /// @param revealed How many winners opened their ballot. If > 0, the winning group's result is the digest.
+    /// @param winners How many ballots the winning group has; 0 without consensus.
+    /// @param offset Task index in the request order, less the deal's first.
+    /// @param solo Completed by one worker alone: its ballot is in the task's record.
+    struct Head {
+        uint256 dealRef;
+        uint256 status;
+        uint256 ballots;
+        uint256 group;
+        uint256 revealed;
+        uint256 winners;
+        uint256 revealDeadline;
+        uint256 offset;
+        bool solo;
+    }
+
+    /// @param rejected Only of a group's first ballot: the group lost its consensus.
+    /// @param logWeight floor(log2) of the worker's weight.
+    /// @param groupWeight Only of a group's first ballot: product of its workers' weights.
+    struct Ballot {
+        address worker;
+        bool proved;
+        bool rejected;
+        uint256 group;
+        uint256 logWeight;
+        uint256 groupWeight;
+    }
+
+    uint256 internal constant MAX_BALLOTS = 2 ** 12 - 1;
+
+    function read(bytes32 taskid) internal view returns (Head memory head) {
+        uint256 word = HubStorage.data().tasks[taskid].head;
+        head.dealRef = word & type(uint128).max;
+        head.status = (word >> 128) & 7;
+        head.ballots = (word >> 131) & MAX_BALLOTS;
+        head.group = (word >> 143) & MAX_BALLOTS;
+        head.revealed = (word >> 155) & MAX_BALLOTS;
+        head.winners = (word >> 167) & MAX_BALLOTS;
+        head.revealDeadline = (word >> 179) & Narrow.MAX_40;
+        head.offset = (word >> 219) & Narrow.MAX_35;
+        head.solo = word >> 254 != 0;
+        if (head.revealDeadline == Narrow.MAX_40) {
+            head.revealDeadline = Narrow.get(Narrow.MAX_40, Narrow.MAX_40, Narrow.REVEAL_DEADLINE, taskid);
+        }
+    }
+
+    /// @dev `head.offset` stays as it is kept; `offset` gives the number.
+    function write(bytes32 taskid, Head memory head) internal {
+        uint256 revealDeadline =
+            Narrow.put(head.revealDeadline, Narrow.MAX_40, Narrow.REVEAL_DEADLINE, taskid);
+        HubStorage.data().tasks[taskid].head = head.dealRef | (head.status << 128) | (head.ballots << 131)
+            | (head.group << 143) | (head.revealed << 155) | (head.winners << 167) | (revealDeadline << 179)
+            | (head.offset << 219) | (head.solo ? uint256(1) << 254 : 0);
+    }
+
+    function offset(bytes32 taskid, Head memory head) internal view returns (uint256) {
+        return Narrow.get(head.offset, Narrow.MAX_35, Narrow.INDEX, taskid);
+    }
+
+    function packOffset(bytes32 taskid, uint256 value) internal returns (uint256) {
+        return Narrow.put(value, Narrow.MAX_35, Narrow.INDEX, taskid);
+    }
+
+    function readBallot(bytes32 taskid, uint256 index) internal view returns (Ballot memory ballot) {
+        uint256 word = HubStorage.data().tasks[taskid].ballots[index].head;
+        ballot.worker = address(uint160(word));
+        ballot.proved = (word >> 160) & 1 != 0;
+        ballot.rejected = (word >> 161) & 1 != 0;
+        ballot.group = (word >> 162) & MAX_BALLOTS;
+        ballot.logWeight = (word >> 174) & 0xff;
+        ballot.groupWeight = word >> 182;
+        if (ballot.groupWeight == Narrow.MAX_74) {
+            ballot.groupWeight = Narrow.get(Narrow.MAX_74, Narrow.MAX_74, Narrow.GROUP_WEIGHT, ballotKey(taskid, index));
+        }
+    }
+
+    function writeBallot(bytes32 taskid, uint256 index, Ballot memory ballot) internal {
+        uint256 groupWeight = ballot.groupWeight;
+        if (groupWeight >= Narrow.MAX_74) {
+            groupWeight = Narrow.put(groupWeight, Narrow.MAX_74, Narrow.GROUP_WEIGHT, ballotKey(taskid, index));
+        }
+        HubStorage.data().tasks[taskid].ballots[index].head = uint256(uint160(ballot.worker))
+            | (ballot.proved ? uint256(1) << 160 : 0) | (ballot.rejected ? uint256(1) << 161 : 0)
+            | (ballot.group << 162) | (ballot.logWeight << 174) | (groupWeight << 182);
+    }
+
+    function ballotKey(bytes32 taskid, uint256 index) private pure returns (bytes32) {
+        return keccak256(abi.encode(taskid, index));
+    }
+}
