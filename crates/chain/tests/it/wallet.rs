@@ -1,0 +1,141 @@
+//! Nonces, fees and receipts.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, U256, hex};
+use chain::{ErrorKind, Pending, Reason, Receipt, TxRequest, Wallet, WalletOptions};
+use devchain::Mining;
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::embedded::Embedded;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const NOBODY: Address = Address::repeat_byte(0xbb);
+
+fn payment() -> TxRequest {
+    TxRequest::call(NOBODY, Vec::new()).gas(21_000).value(U256::from(1))
+}
+
+async fn mined(pending: &Pending) -> chain::Result<Receipt> {
+    tokio::time::timeout(PATIENCE, pending.mined()).await.expect("mined in time")
+}
+
+#[tokio::test]
+async fn hundreds_of_transactions_of_one_wallet_are_in_flight_at_once() {
+    const COUNT: u64 = 500;
+    let node = Embedded::start(Mining::Instant).await;
+    let wallet =
+        node.wallet(0, WalletOptions { max_in_flight: 64, ..WalletOptions::default() }).await;
+    let sent = join_all((0..COUNT).map(|_| wallet.send(payment()))).await;
+    for pending in sent {
+        assert!(mined(&pending.unwrap()).await.unwrap().succeeded);
+    }
+    assert_eq!(node.nonce(wallet.address()).await, COUNT);
+    assert_eq!(wallet.client().ether(NOBODY).await.unwrap(), U256::from(COUNT));
+}
+
+#[tokio::test]
+async fn wallets_of_one_address_share_its_nonces() {
+    let node = Embedded::start(Mining::Instant).await;
+    let one = node.wallet(0, WalletOptions::default()).await;
+    let other = Wallet::new(one.client(), node.signer(0)).await.unwrap();
+    let sent =
+        join_all((0..20).map(|turn| if turn % 2 == 0 { &one } else { &other }.send(payment())));
+    for pending in sent.await {
+        mined(&pending.unwrap()).await.unwrap();
+    }
+    assert_eq!(node.nonce(one.address()).await, 20);
+}
+
+#[tokio::test]
+async fn a_nonce_used_behind_the_wallets_back_is_not_used_again() {
+    let node = Embedded::start(Mining::Instant).await;
+    let wallet = node.wallet(0, WalletOptions::default()).await;
+    let stranger = node.wallet(0, WalletOptions::default()).await;
+    for _ in 0..3 {
+        // Of another amount: with the same nonce and amount it would be the very same transaction.
+        let other = payment().value(U256::from(7));
+        mined(&stranger.send(other).await.unwrap()).await.unwrap();
+    }
+    mined(&wallet.send(payment()).await.unwrap()).await.unwrap();
+    assert_eq!(node.nonce(wallet.address()).await, 4);
+}
+
+#[tokio::test]
+async fn an_overdue_transaction_is_replaced_by_one_that_pays_more() {
+    let node = Embedded::start(Mining::Manual).await;
+    let resubmit_after = Duration::from_millis(100);
+    let wallet = node.wallet(0, WalletOptions { resubmit_after, ..WalletOptions::default() }).await;
+    let pending = wallet.send(payment()).await.unwrap();
+    let first = pending.hash();
+    let known = async |hash| {
+        let found = node.ask("eth_getTransactionByHash", json!([hash])).await;
+        !found.is_null()
+    };
+    let replaced = async {
+        while !known(first).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while known(first).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, replaced).await.expect("a replacement");
+    node.ask("evm_mine", json!([])).await;
+    let receipt = mined(&pending).await.unwrap();
+    assert_ne!(receipt.hash, first);
+    assert_eq!(node.nonce(wallet.address()).await, 1);
+}
+
+#[tokio::test]
+async fn an_account_without_ether_is_told_so_and_others_go_on() {
+    let node = Embedded::start(Mining::Instant).await;
+    let rich = node.wallet(0, WalletOptions::default()).await;
+    let signer = alloy_signer_local::PrivateKeySigner::random();
+    let poor = Wallet::new(rich.client(), signer).await.unwrap();
+    let refused = mined(&poor.send(payment()).await.unwrap()).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::NoGas { .. }), "{refused}");
+    let gift = TxRequest::call(poor.address(), Vec::new()).gas(21_000);
+    let gift = gift.value(U256::from(10).pow(U256::from(18)));
+    mined(&rich.send(gift).await.unwrap()).await.unwrap();
+    mined(&poor.send(payment()).await.unwrap()).await.unwrap();
+}
+
+/// Creation code that installs `runtime`.
+fn installer(runtime: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(runtime.len()).unwrap();
+    // PUSH1 length, DUP1, PUSH1 10, PUSH0, CODECOPY, PUSH0, RETURN; padded to ten bytes by a JUMPDEST.
+    let mut code = vec![0x60, length, 0x80, 0x60, 10, 0x5f, 0x39, 0x5f, 0xf3, 0x5b];
+    code.extend_from_slice(runtime);
+    code
+}
+
+async fn refusal(runtime: &[u8], gas: Option<u64>) -> Reason {
+    let node = Embedded::start(Mining::Instant).await;
+    let wallet = node.wallet(0, WalletOptions::default()).await;
+    let created = wallet.execute(TxRequest::create(installer(runtime)).gas(1_000_000)).await;
+    let contract = created.unwrap().created.unwrap();
+    let request = TxRequest { gas_limit: gas, ..TxRequest::call(contract, Vec::new()) };
+    let error = match wallet.send(request).await {
+        Ok(pending) => mined(&pending).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(error.is_revert(), "{error}");
+    assert_eq!(error.transaction().is_some(), gas.is_some());
+    error.revert().unwrap().reason.clone()
+}
+
+#[tokio::test]
+async fn refusals_are_told_in_the_contracts_words() {
+    // PUSH0 PUSH0 REVERT
+    let silent = hex!("5f5ffd");
+    assert_eq!(refusal(&silent, Some(100_000)).await, Reason::Silent);
+    assert_eq!(refusal(&silent, None).await, Reason::Silent);
+    // MSTORE "Panic(uint256)" selector and 0x11, REVERT(0, 36)
+    let panic = hex!("634e487b7160e01b5f5260116004526024 5ffd");
+    assert_eq!(refusal(&panic, Some(100_000)).await, Reason::Panic(0x11));
+    assert_eq!(refusal(&panic, None).await, Reason::Panic(0x11));
+    // JUMPDEST PUSH0 JUMP
+    assert_eq!(refusal(&hex!("5b5f56"), Some(100_000)).await, Reason::OutOfGas);
+}
