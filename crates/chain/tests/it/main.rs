@@ -4,5 +4,6 @@
 
 mod embedded;
 mod follow;
+mod market;
 mod scripted;
 mod wallet;

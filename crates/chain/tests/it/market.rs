@@ -1,0 +1,326 @@
+//! A market on the embedded chain: put up, used, watched.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_signer::SignerSync;
+use alloy_signer_local::PrivateKeySigner;
+use chain::calls::{self, NewApp, NewWorkerpool};
+use chain::deploy::{DeployConfig, deploy};
+use chain::{
+    AssetKind, Client, ContributionStatus, Cursor, Follower, MarketEvent, TaskStatus, TxRequest,
+    Update, Wallet,
+};
+use devchain::Mining;
+use orders::{AppOrder, DatasetOrder, OrderKind, Quartet, RequestOrder, WorkerpoolOrder, task_id};
+use primitives::{CategoryId, DealId, Nrlc, ResultDigest, TaskId};
+use serde_json::json;
+use verdict::{authorization_hash, result_hash, result_seal};
+
+use crate::embedded::Embedded;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const RESULTS: &[u8] = br#"{ "storage": "ipfs", "location": "/ipfs/none" }"#;
+const CATEGORY: u64 = 0;
+
+/// A market with an app, a pool and people who have money.
+struct Market {
+    node: Embedded,
+    client: Client,
+    owner: Wallet,
+    requester: Wallet,
+    scheduler: Wallet,
+    app: Address,
+    workerpool: Address,
+}
+
+impl Market {
+    async fn open() -> Self {
+        let node = Embedded::start(Mining::Instant).await;
+        let everything = vec![(node.signer(0).address(), Nrlc::from_rlc(87_000_000))];
+        let contracts =
+            deploy(&node.ws, node.signer(0), DeployConfig::new(everything)).await.unwrap();
+        let client = Client::connect(&node.ws, contracts.hub).await.unwrap();
+        assert_eq!(client.contracts(), contracts);
+        let owner = Wallet::new(&client, node.signer(0)).await.unwrap();
+        let requester = Wallet::new(&client, node.signer(1)).await.unwrap();
+        let scheduler = Wallet::new(&client, node.signer(2)).await.unwrap();
+        let new_app = NewApp {
+            owner: owner.address(),
+            name: "echo".into(),
+            kind: "WASM".into(),
+            multiaddr: Bytes::from_static(b"/ipfs/none"),
+            checksum: B256::repeat_byte(5),
+            ..NewApp::default()
+        };
+        let new_pool = NewWorkerpool { owner: scheduler.address(), description: "a pool".into() };
+        let (app, workerpool) =
+            (new_app.address(&client).await.unwrap(), new_pool.address(&client).await.unwrap());
+        owner.execute(calls::create_app(&contracts, new_app)).await.unwrap();
+        owner.execute(calls::create_workerpool(&contracts, new_pool)).await.unwrap();
+        let market = Self { node, client, owner, requester, scheduler, app, workerpool };
+        market.fund(market.requester.address(), 100).await;
+        market.stake(&market.scheduler, 100).await;
+        market
+    }
+
+    async fn fund(&self, who: Address, rlc: u64) {
+        let call = calls::transfer_rlc(&self.client.contracts(), who, Nrlc::from_rlc(rlc));
+        self.owner.execute(call).await.unwrap();
+    }
+
+    async fn stake(&self, wallet: &Wallet, rlc: u64) {
+        self.fund(wallet.address(), rlc).await;
+        let call = calls::stake(&self.client.contracts(), Nrlc::from_rlc(rlc));
+        wallet.execute(call).await.unwrap();
+    }
+
+    async fn worker(&self, index: usize) -> Wallet {
+        let wallet = Wallet::new(&self.client, self.node.signer(index)).await.unwrap();
+        self.stake(&wallet, 10).await;
+        wallet
+    }
+
+    /// Four signed orders: the app costs 1 RLC, computing 10.
+    fn quartet(&self, trust: u64, volume: u64) -> Quartet {
+        let domain = self.client.domain();
+        let volume = U256::from(volume);
+        let trust = U256::from(trust);
+        let app =
+            AppOrder { app: self.app, price: Nrlc::from_rlc(1).0, volume, ..AppOrder::default() };
+        let workerpool = WorkerpoolOrder {
+            workerpool: self.workerpool,
+            price: Nrlc::from_rlc(10).0,
+            volume,
+            category: U256::from(CATEGORY),
+            trust,
+            ..WorkerpoolOrder::default()
+        };
+        let request = RequestOrder {
+            app: self.app,
+            app_max_price: app.price,
+            workerpool_max_price: workerpool.price,
+            requester: self.requester.address(),
+            volume,
+            category: U256::from(CATEGORY),
+            trust,
+            params: r#"{"iexec_args":"hello"}"#.into(),
+            ..RequestOrder::default()
+        };
+        let sign = |signer: &PrivateKeySigner, hash: B256| {
+            Bytes::from(signer.sign_hash_sync(&hash).unwrap().as_bytes().to_vec())
+        };
+        Quartet {
+            app: app.clone().signed(sign(self.owner.signer(), app.hash(&domain).0)),
+            dataset: DatasetOrder::none(),
+            workerpool: workerpool
+                .clone()
+                .signed(sign(self.scheduler.signer(), workerpool.hash(&domain).0)),
+            request: request.clone().signed(sign(self.requester.signer(), request.hash(&domain).0)),
+        }
+    }
+
+    /// Deposits what is missing and makes the deal, at once.
+    async fn buy(&self, quartet: &Quartet, price: Nrlc) -> DealId {
+        let contracts = self.client.contracts();
+        let call = calls::deposit_and_match(&contracts, price, quartet);
+        self.requester.execute(call).await.unwrap();
+        quartet.deal_id(&self.client.domain(), U256::ZERO)
+    }
+
+    fn authorization(&self, worker: Address, task: TaskId) -> Bytes {
+        let hash = authorization_hash(worker, task, Address::ZERO);
+        let signature = self.scheduler.signer().sign_message_sync(hash.as_slice()).unwrap();
+        signature.as_bytes().to_vec().into()
+    }
+}
+
+async fn until(follower: &mut Follower, wanted: impl Fn(&MarketEvent) -> bool) -> Vec<MarketEvent> {
+    let mut seen = Vec::new();
+    let all = async {
+        while let Some(update) = follower.next().await {
+            if let Update::Block(block) = update {
+                seen.extend(block.events.iter().map(|event| event.event.clone()));
+                if seen.iter().any(&wanted) {
+                    return;
+                }
+            }
+        }
+        panic!("the follower ended");
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("the event in time");
+    seen
+}
+
+#[tokio::test]
+async fn a_fresh_market_is_as_the_public_one() {
+    let market = Market::open().await;
+    let client = &market.client;
+    assert_eq!(client.category_count().await.unwrap(), 5);
+    let category = client.category(CategoryId::new(4)).await.unwrap();
+    assert_eq!((category.name.as_str(), category.work_clock_seconds), ("XL", 36_000));
+    assert!(client.category(CategoryId::new(5)).await.unwrap_err().is_unknown());
+
+    let app = client.app(market.app).await.unwrap();
+    assert_eq!((app.name.as_str(), app.kind.as_str()), ("echo", "WASM"));
+    assert!(client.app(market.workerpool).await.unwrap_err().is_unknown());
+    assert!(client.app(Address::repeat_byte(9)).await.unwrap_err().is_unknown());
+    assert!(client.owner_of_asset(Address::repeat_byte(9)).await.unwrap_err().is_unknown());
+    assert_eq!(client.owner_of_asset(market.app).await.unwrap(), market.owner.address());
+    assert!(client.is_registered(AssetKind::Workerpool, market.workerpool).await.unwrap());
+
+    let call = calls::set_policy(market.workerpool, 50, 20);
+    market.scheduler.execute(call).await.unwrap();
+    let pool = client.workerpool(market.workerpool).await.unwrap();
+    assert_eq!(pool.worker_stake_ratio, U256::from(50));
+    assert_eq!(pool.scheduler_reward_ratio, U256::from(20));
+    let refused = market.owner.execute(calls::set_policy(market.workerpool, 1, 1)).await;
+    assert_eq!(refused.unwrap_err().reason(), "caller is not the owner");
+}
+
+#[tokio::test]
+async fn a_deal_of_trust_1_is_done_by_one_worker() {
+    let market = Market::open().await;
+    let client = &market.client;
+    let worker = market.worker(3).await;
+    let mut news = client.follow(Cursor::START);
+    let quartet = market.quartet(1, 2);
+    let deal_id = market.buy(&quartet, Nrlc::from_rlc(22)).await;
+    until(&mut news, |event| event.deal() == Some(deal_id)).await;
+
+    let deal = client.deal(deal_id).await.unwrap();
+    assert_eq!(deal.params, quartet.request.params);
+    assert_eq!((deal.trust, deal.size), (U256::ONE, U256::from(2)));
+    assert!(client.deal(DealId(B256::ZERO)).await.unwrap_err().is_unknown());
+    let request = quartet.request.hash(&client.domain());
+    assert_eq!(client.consumed(request).await.unwrap(), U256::from(2));
+
+    let (first, second) = (task_id(deal_id, U256::ZERO), task_id(deal_id, U256::ONE));
+    let both = [(deal_id, U256::ZERO), (deal_id, U256::ONE)];
+    let opening = market.scheduler.send(calls::initialize_array(client.hub(), &both)).await;
+    opening.unwrap().mined().await.unwrap();
+    assert_eq!(client.task(first).await.unwrap().status, TaskStatus::Active);
+
+    let digest = ResultDigest(B256::repeat_byte(7));
+    let done = calls::contribute_and_finalize(
+        client.hub(),
+        first,
+        digest,
+        Bytes::from_static(RESULTS),
+        Bytes::new(),
+        market.authorization(worker.address(), first),
+    );
+    let receipt = worker.execute(done.clone()).await.unwrap();
+    let finalized = MarketEvent::Finalized { task: first, results: Bytes::from_static(RESULTS) };
+    let told = receipt.events(client.hub());
+    assert!(told.iter().any(|event| event.event == finalized), "{told:?}");
+    until(&mut news, |event| *event == finalized).await;
+
+    let task = client.task(first).await.unwrap();
+    assert_eq!((task.status, task.digest), (TaskStatus::Completed, digest));
+    assert_eq!(task.contributors, [worker.address()]);
+    assert_eq!(client.task(second).await.unwrap().status, TaskStatus::Active);
+    // 10 RLC for computing, of which the scheduler keeps 1 per cent.
+    let earned = client.account(worker.address()).await.unwrap().stake;
+    assert_eq!(earned, Nrlc::new(10_000_000_000 + 9_900_000_000));
+
+    let refused = worker.execute(done).await.unwrap_err();
+    assert!(refused.is_revert() && !refused.is_retryable(), "{refused}");
+    assert_eq!(refused.reason(), "no reason given");
+}
+
+#[tokio::test]
+async fn a_deal_of_trust_4_is_done_by_two_workers_who_agree() {
+    let market = Market::open().await;
+    let (client, hub) = (&market.client, market.client.hub());
+    let workers = [market.worker(3).await, market.worker(4).await];
+    let mut news = client.follow(Cursor::START);
+    let deal = market.buy(&market.quartet(4, 1), Nrlc::from_rlc(11)).await;
+    let task = task_id(deal, U256::ZERO);
+    let digest = ResultDigest(B256::repeat_byte(7));
+    let opening = calls::initialize_array(hub, &[(deal, U256::ZERO)]);
+    market.scheduler.execute(opening).await.unwrap();
+    for worker in &workers {
+        let address = worker.address();
+        let call = calls::contribute(
+            hub,
+            task,
+            result_hash(task, digest),
+            result_seal(address, task, digest),
+            market.authorization(address, task),
+        );
+        worker.execute(call).await.unwrap();
+    }
+    until(&mut news, |event| matches!(event, MarketEvent::Consensus { .. })).await;
+    for worker in &workers {
+        worker.execute(calls::reveal(hub, task, digest)).await.unwrap();
+        let contribution = client.contribution(task, worker.address()).await.unwrap();
+        assert_eq!(contribution.status, ContributionStatus::Proved);
+    }
+    let end = calls::finalize(hub, task, Bytes::from_static(RESULTS), Bytes::new());
+    market.scheduler.execute(end).await.unwrap();
+    until(&mut news, |event| matches!(event, MarketEvent::Finalized { .. })).await;
+    for worker in &workers {
+        assert_eq!(client.score(worker.address()).await.unwrap(), U256::ONE);
+    }
+}
+
+#[tokio::test]
+async fn a_match_that_is_refused_says_by_which_rule() {
+    let market = Market::open().await;
+    let mut quartet = market.quartet(1, 1);
+    quartet.request.params.push(' ');
+    let call = calls::match_orders(market.client.hub(), &quartet);
+    let refused = market.requester.execute(call.clone()).await.unwrap_err();
+    assert_eq!(refused.reason(), "iExecV5-matchOrders-0x50");
+    let estimated = TxRequest { gas_limit: None, ..call };
+    let refused = market.requester.send(estimated).await.err().unwrap();
+    assert_eq!(refused.reason(), "iExecV5-matchOrders-0x50");
+    let short = calls::match_orders(market.client.hub(), &market.quartet(1, 1));
+    let refused = market.requester.execute(short).await.unwrap_err();
+    assert_eq!(refused.reason(), "IexecEscrow: Transfer amount exceeds balance");
+}
+
+#[tokio::test]
+async fn a_rolled_back_chain_is_told_of_and_wallets_go_on() {
+    let market = Market::open().await;
+    let client = &market.client;
+    let mut news = client.follow(Cursor::START);
+    let order = market.quartet(1, 1).app;
+    let close = || calls::manage_app_order(client.hub(), &order, orders::Operation::Close);
+    let is_closed = |event: &MarketEvent| {
+        matches!(event, MarketEvent::ClosedOrder { kind: OrderKind::App, .. })
+    };
+    market.owner.execute(close()).await.unwrap();
+    until(&mut news, is_closed).await;
+
+    market.node.ask("anvil_rollback", json!([1])).await;
+    let other = calls::transfer_rlc(&client.contracts(), Address::repeat_byte(1), Nrlc::new(1));
+    market.requester.execute(other).await.unwrap();
+    let rewound = async {
+        loop {
+            match news.next().await.unwrap() {
+                Update::Rewound { to } => break to,
+                Update::Block(_) => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, rewound).await.expect("a rewind");
+    assert_eq!(client.consumed(order.hash(&client.domain())).await.unwrap(), U256::ZERO);
+    market.owner.execute(close()).await.unwrap();
+    until(&mut news, is_closed).await;
+}
+
+#[tokio::test]
+async fn the_same_news_come_by_polling() {
+    let market = Market::open().await;
+    let client = Client::connect(&market.node.http, market.client.hub()).await.unwrap();
+    let mut news = client.follow(Cursor::START);
+    let deal = market.buy(&market.quartet(1, 1), Nrlc::from_rlc(11)).await;
+    let seen = until(&mut news, |event| event.deal() == Some(deal)).await;
+    let created = |wanted| {
+        let of = move |event: &&MarketEvent| matches!(event, MarketEvent::AssetTransferred { asset, .. } if *asset == wanted);
+        seen.iter().filter(of).count()
+    };
+    assert_eq!((created(market.app), created(market.workerpool)), (1, 1));
+}
