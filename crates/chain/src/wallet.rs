@@ -51,6 +51,8 @@ const ESTIMATE_MARGIN_PERCENT: u64 = 25;
 const FEW: usize = 3;
 /// Overdue transactions looked after in one go.
 const UPKEEP_BATCH: usize = 32;
+/// JSON-RPC's code for trouble of the node's own, which says nothing about the transaction.
+const INTERNAL_ERROR: i64 = -32_603;
 const TRANSFER_GAS: u64 = 21_000;
 
 /// What to send.
@@ -502,7 +504,8 @@ impl Lane {
             Answer::Ahead
         } else if says(&["insufficient funds", "not enough funds", "lack of funds"]) {
             Answer::Refused(Error::new(DOING, ErrorKind::NoGas { address: self.address() }))
-        } else if payload.is_retry_err() {
+        } else if payload.is_retry_err() || payload.code == INTERNAL_ERROR && !says(&["revert"]) {
+            tracing::debug!(%error, "the node is in trouble; the transaction will be sent again");
             Answer::Unheard
         } else {
             Answer::Refused(rpc::classify(DOING, &error))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alloy_primitives::{Address, U256, hex};
-use chain::{ErrorKind, Pending, Reason, Receipt, TxRequest, Wallet, WalletOptions};
+use chain::{Cursor, ErrorKind, Pending, Reason, Receipt, TxRequest, Wallet, WalletOptions};
 use devchain::Mining;
 use futures::future::join_all;
 use serde_json::json;
@@ -138,4 +138,24 @@ async fn refusals_are_told_in_the_contracts_words() {
     assert_eq!(refusal(&panic, None).await, Reason::Panic(0x11));
     // JUMPDEST PUSH0 JUMP
     assert_eq!(refusal(&hex!("5b5f56"), Some(100_000)).await, Reason::OutOfGas);
+}
+
+#[tokio::test]
+async fn a_node_that_restarts_is_found_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Embedded::kept_in(directory.path(), None).await;
+    let options =
+        WalletOptions { resubmit_after: Duration::from_millis(200), ..WalletOptions::default() };
+    let wallet = node.wallet(0, options).await;
+    let mut news = wallet.client().follow(Cursor::START);
+    mined(&wallet.send(payment()).await.unwrap()).await.unwrap();
+    let address = node.stop().await;
+
+    // Sent into the void: signed, kept, and delivered when somebody is there.
+    let meanwhile = wallet.send(payment()).await.unwrap();
+    let node = Embedded::kept_in(directory.path(), Some(address)).await;
+    let receipt = mined(&meanwhile).await.unwrap();
+    assert_eq!(node.nonce(wallet.address()).await, 2);
+    let told = async { while news.next().await.unwrap().cursor().number < receipt.block_number {} };
+    tokio::time::timeout(PATIENCE, told).await.expect("news of the block");
 }
