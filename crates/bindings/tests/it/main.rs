@@ -1,5 +1,6 @@
 //! The compiled contracts, run on an EVM in this process.
 
+mod abi;
 mod gas;
 mod lifecycle;
 mod world;

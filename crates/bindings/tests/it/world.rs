@@ -21,7 +21,7 @@ pub(crate) const START: u64 = 1_800_000_000;
 const GAS: u64 = 30_000_000;
 
 /// A transaction that went through.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) gas: u64,
     pub(crate) output: Bytes,
