@@ -1,1 +1,34 @@
-//! Takes in signed orders, follows the chain, answers best-price queries
+//! The order book: takes in signed orders, follows the chain, answers best-price queries.
+//!
+//! ```text
+//! publish ─► checks, in the official sequence ─┐
+//!              (facts read from the chain)     ├─► store ─► queries, best price first
+//! chain ───► watcher: matched, closed, stake   │
+//!            gone, sold, rewound ──────────────┘
+//! ```
+//!
+//! An order is in the book because it could be matched when it was published, and it is `open` for as long as it could
+//! still be; the block that makes it unmatchable marks it. The book decides nothing about money: what an order is good
+//! for is asked of the contract, and whoever matches is checked by the contract again.
+//!
+//! What is not here: HTTP and JSON (`wire` makes routes of [`Handle::api`]), SQL (`store`), the rules of matching
+//! (`orders`).
+//!
+//! **Layout:** `service` start and stop · `book` what may be asked of it · `publish` the checks · `standing` whether an
+//! order can still be matched · `watcher` what blocks change · `ledger` the chain, as far as the book needs it · `rows`
+//! orders and deals as the store keeps them.
+
+mod book;
+mod error;
+mod ledger;
+mod publish;
+mod rows;
+mod service;
+mod standing;
+#[cfg(test)]
+mod tests;
+mod unpublish;
+mod watcher;
+
+pub use error::Error;
+pub use service::{Config, Handle, Orderbook};

@@ -220,16 +220,21 @@ impl Store {
         filter: &OrderFilter,
         range: Range,
     ) -> Result<(Vec<OrderRow>, u64)> {
+        let rows = self.open_offers(filter, range).await?;
+        let all_here = range.skip == 0 && (rows.len() as u64) < range.limit;
+        let count = if all_here { rows.len() as u64 } else { self.count_open(filter).await? };
+        Ok((rows, count))
+    }
+
+    /// [`Self::open_orders`] without counting those that are not given.
+    pub async fn open_offers(&self, filter: &OrderFilter, range: Range) -> Result<Vec<OrderRow>> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT *");
         push_filter(&mut query, filter)?;
         query.push(" ORDER BY ").push(price_column(filter.kind));
         query.push(if filter.kind == OrderKind::Request { " DESC" } else { "" });
         query.push(", published_ms, hash LIMIT ").push_bind(column::number("limit", range.limit)?);
         query.push(" OFFSET ").push_bind(column::number("offset", range.skip)?);
-        let rows = self.fetch(query).await?;
-        let all_here = range.skip == 0 && (rows.len() as u64) < range.limit;
-        let count = if all_here { rows.len() as u64 } else { self.count_open(filter).await? };
-        Ok((rows, count))
+        self.fetch(query).await
     }
 
     /// How many open orders the filter lets through.

@@ -31,6 +31,7 @@ pub mod params;
 pub mod scheduler;
 mod time;
 
+pub use axum::Router;
 pub use failure::Failure;
 pub use http::{ClientError, install_crypto_provider};
 pub use time::{ParseMillisError, UnixMillis};

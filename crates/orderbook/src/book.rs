@@ -1,0 +1,248 @@
+//! What may be asked of the book.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use alloy_primitives::{Address, U256};
+use async_trait::async_trait;
+use orders::OrderKind;
+use parking_lot::Mutex;
+use primitives::{CategoryId, DealId, OrderHash};
+use store::{CategoryFilter, DealFilter, OrderFilter, Party, Range, Store};
+use wire::auth::{Authorization, Challenge, OpenChallenges};
+use wire::json::SAFE_INTEGER_MAX;
+use wire::market::{
+    ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Deal, DealQuery, MarketApi, Metrics, Order,
+    OrderQuery, Page, PageRequest, PartyFilter, Published, REALM, RateLimit, Unpublish,
+};
+
+use crate::Error;
+use crate::ledger::SharedLedger;
+use crate::rows;
+use crate::service::Config;
+
+/// The name of the cursor behind which the chain has been dealt with.
+pub(crate) const CURSOR: &str = "orderbook";
+
+/// Locks that publications of one signer share; more signers than that sometimes wait for each other.
+const LANES: usize = 64;
+
+/// The book: its store, the chain, and who is logging in.
+pub(crate) struct Book {
+    pub(crate) ledger: SharedLedger,
+    pub(crate) store: Store,
+    pub(crate) open_orders_max: u64,
+    rate_limit: Option<RateLimit>,
+    challenges: Mutex<OpenChallenges>,
+    /// Publications of one signer go one after the other, so that none slips past the limit or is saved twice.
+    lanes: Vec<tokio::sync::Mutex<()>>,
+    /// Grows before each look at new blocks. A publication that sees it grow looks at its order again, because those
+    /// blocks may have concerned the order while it was not yet in the book.
+    generation: AtomicU64,
+    last_block: AtomicU64,
+}
+
+impl Book {
+    pub(crate) fn new(ledger: SharedLedger, config: &Config) -> Self {
+        let challenges = OpenChallenges::new(
+            config.challenge_lifetime,
+            config.challenges_per_wallet_max,
+            config.challenges_max,
+        );
+        Self {
+            ledger,
+            store: config.store.clone(),
+            open_orders_max: config.open_orders_max,
+            rate_limit: config.rate_limit,
+            challenges: Mutex::new(challenges),
+            lanes: (0..LANES).map(|_| tokio::sync::Mutex::default()).collect(),
+            generation: AtomicU64::new(0),
+            last_block: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn next_generation(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn last_block(&self) -> u64 {
+        self.last_block.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_last_block(&self, number: u64) {
+        self.last_block.store(number, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn lane(&self, signer: Address) -> tokio::sync::MutexGuard<'_, ()> {
+        let at = usize::from(signer[19]) % self.lanes.len();
+        self.lanes[at].lock().await
+    }
+
+    fn record(&self, row: store::OrderRow) -> Published {
+        rows::published(row, self.ledger.chain_id())
+    }
+}
+
+#[async_trait]
+impl MarketApi for Book {
+    fn chain_id(&self) -> u64 {
+        self.ledger.chain_id()
+    }
+
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_owned()
+    }
+
+    fn rate_limit(&self) -> Option<RateLimit> {
+        self.rate_limit
+    }
+
+    async fn metrics(&self) -> Result<Metrics, ApiError> {
+        let open = self.store.open_counts().await.map_err(Error::from)?;
+        let cursor = self.store.cursor(CURSOR).await.map_err(Error::from)?;
+        Ok(Metrics {
+            last_block: self.last_block(),
+            checkpoint_block: cursor.map_or(0, |cursor| cursor.number),
+            app_orders: open.app,
+            dataset_orders: open.dataset,
+            workerpool_orders: open.workerpool,
+            request_orders: open.request,
+        })
+    }
+
+    async fn challenge(&self, wallet: Address) -> Result<Challenge, ApiError> {
+        let fresh = Challenge::fresh(REALM, self.ledger.chain_id(), CHALLENGE_TEXT);
+        Ok(self.challenges.lock().open(wallet, fresh, Instant::now()))
+    }
+
+    async fn login(&self, authorization: &Authorization) -> Result<Address, ApiError> {
+        let wallet = self.challenges.lock().redeem(authorization, Instant::now());
+        wallet.ok_or(ApiError::Unauthorized)
+    }
+
+    async fn publish(&self, wallet: Address, order: Order) -> Result<Published, ApiError> {
+        crate::publish::publish(self, wallet, &order).await.map(|row| self.record(row))
+    }
+
+    async fn unpublish(
+        &self,
+        wallet: Address,
+        kind: OrderKind,
+        target: Unpublish,
+    ) -> Result<Vec<OrderHash>, ApiError> {
+        crate::unpublish::unpublish(self, wallet, kind, target).await
+    }
+
+    async fn order(&self, kind: OrderKind, hash: OrderHash) -> Result<Published, ApiError> {
+        let row = self.store.order(hash).await.map_err(Error::from)?;
+        let row = row.filter(|row| row.kind == kind);
+        row.map(|row| self.record(row)).ok_or(ApiError::NotFound(order_name(kind)))
+    }
+
+    async fn orders(&self, query: &OrderQuery) -> Result<Page<Published>, ApiError> {
+        let found = self.store.open_orders(&order_filter(query), range(query.page)).await;
+        let (rows, count) = found.map_err(Error::from)?;
+        Ok(Page { items: rows.into_iter().map(|row| self.record(row)).collect(), count })
+    }
+
+    async fn deal(&self, deal: DealId) -> Result<Deal, ApiError> {
+        let row = self.store.deal(deal).await.map_err(Error::from)?;
+        let row = row.ok_or(ApiError::NotFound("deal"))?;
+        Ok(rows::deal(row, self.ledger.chain_id()))
+    }
+
+    async fn deals(&self, query: &DealQuery) -> Result<Page<Deal>, ApiError> {
+        let found = self.store.deals(&deal_filter(query), range(query.page)).await;
+        let (rows, count) = found.map_err(Error::from)?;
+        let chain_id = self.ledger.chain_id();
+        Ok(Page { items: rows.into_iter().map(|row| rows::deal(row, chain_id)).collect(), count })
+    }
+
+    async fn category(&self, category: CategoryId) -> Result<Category, ApiError> {
+        let number = category.0.saturating_to();
+        let row = self.store.category(number).await.map_err(Error::from)?;
+        let row = row.ok_or(ApiError::NotFound("category"))?;
+        Ok(rows::category(row, self.ledger.chain_id()))
+    }
+
+    async fn categories(&self, query: &CategoryQuery) -> Result<Page<Category>, ApiError> {
+        let filter = CategoryFilter {
+            min_work_clock_seconds: query.min_work_clock_time_ref,
+            max_work_clock_seconds: query.max_work_clock_time_ref,
+        };
+        let found = self.store.categories(filter, range(query.page)).await;
+        let (rows, count) = found.map_err(Error::from)?;
+        let chain_id = self.ledger.chain_id();
+        let items = rows.into_iter().map(|row| rows::category(row, chain_id)).collect();
+        Ok(Page { items, count })
+    }
+}
+
+/// What an order of that kind is called in answers.
+pub(crate) fn order_name(kind: OrderKind) -> &'static str {
+    match kind {
+        OrderKind::App => "apporder",
+        OrderKind::Dataset => "datasetorder",
+        OrderKind::Workerpool => "workerpoolorder",
+        OrderKind::Request => "requestorder",
+    }
+}
+
+fn order_filter(query: &OrderQuery) -> OrderFilter {
+    OrderFilter {
+        kind: query.kind,
+        app: party(query.app),
+        dataset: party(query.dataset),
+        workerpool: party(query.workerpool),
+        requester: party(query.requester),
+        signer: query.owner,
+        beneficiary: query.beneficiary,
+        category: query.category,
+        min_tag: query.min_tag,
+        max_tag: query.max_tag,
+        min_trust: query.min_trust,
+        max_trust: query.max_trust,
+        min_remaining: query.min_volume,
+        min_volume: query.bulk_only.then_some(SAFE_INTEGER_MAX - 1),
+        max_price: query.bulk_only.then_some(0),
+    }
+}
+
+fn party(filter: PartyFilter) -> Party {
+    match filter {
+        PartyFilter::Any => Party::Any,
+        PartyFilter::Unrestricted => Party::Nobody,
+        PartyFilter::Admits(address) => Party::Admits(address),
+        PartyFilter::Exactly(address) => Party::Is(address),
+    }
+}
+
+fn deal_filter(query: &DealQuery) -> DealFilter {
+    DealFilter {
+        category: query.category.map(U256::from),
+        requester: query.requester,
+        beneficiary: query.beneficiary,
+        app: query.app,
+        dataset: query.dataset,
+        workerpool: query.workerpool,
+        app_owner: query.app_owner,
+        dataset_owner: query.dataset_owner,
+        workerpool_owner: query.workerpool_owner,
+        app_hash: query.app_hash,
+        dataset_hash: query.dataset_hash,
+        workerpool_hash: query.workerpool_hash,
+        request_hash: query.request_hash,
+    }
+}
+
+fn range(page: PageRequest) -> Range {
+    Range { skip: page.skip, limit: page.limit }
+}
+
+/// A book that many may ask.
+pub(crate) type SharedBook = Arc<Book>;

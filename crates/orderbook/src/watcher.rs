@@ -1,0 +1,418 @@
+//! What blocks change in the book.
+//!
+//! Blocks that have piled up are looked at together: each order, wallet and asset that they name is asked about once,
+//! and only if it is in the book. What is written does not depend on how often it is written, so after a crash the same
+//! blocks are simply looked at again:
+//!
+//! ```text
+//! blocks ─► Touched: deals, orders used, orders closed, wallets that paid, assets sold, categories
+//!           │  ask the chain about those in the book
+//!           ├─► write orders, deals, categories
+//!           └─► requests left without an offer ─► write them and the cursor
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B256};
+use chain::{AssetKind, MarketEvent};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use orders::OrderKind;
+use primitives::{CategoryId, DealId, OrderHash, UnixSeconds};
+use store::{
+    CategoryRow, Change, Cursor, DealRow, OrderFilter, OrderRow, OrderState, Party, Status,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::book::{Book, CURSOR, SharedBook};
+use crate::ledger::{Block, Heard, News};
+use crate::rows;
+use crate::standing::{appraise, asset_kind, has_offers, remaining, required_stake, subject};
+
+/// Blocks looked at together at most.
+const BLOCKS_MAX: usize = 256;
+/// Questions to the chain at the same time.
+const READS_MAX: usize = 8;
+/// How far the written cursor may lag behind while blocks change nothing.
+const CURSOR_EVERY: Duration = Duration::from_secs(1);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Follows the chain until cancelled, or until there is no more news.
+pub(crate) async fn watch(
+    book: SharedBook,
+    mut news: impl News,
+    seen: watch::Sender<u64>,
+    cancel: CancellationToken,
+) {
+    let mut written = Instant::now();
+    loop {
+        let first = tokio::select! {
+            () = cancel.cancelled() => return,
+            heard = news.next() => heard,
+        };
+        let Some(first) = first else { return };
+        let mut piled_up = vec![first];
+        while piled_up.len() < BLOCKS_MAX
+            && let Some(Some(heard)) = news.next().now_or_never()
+        {
+            piled_up.push(heard);
+        }
+        for step in steps(piled_up) {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = take_in(&book, &step, &mut written) => {}
+            }
+            seen.send_replace(book.last_block());
+        }
+    }
+}
+
+/// What is dealt with together.
+enum Step {
+    Blocks(Vec<Block>),
+    Rewound(Cursor),
+}
+
+fn steps(heard: Vec<Heard>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for heard in heard {
+        match (heard, steps.last_mut()) {
+            (Heard::Block(block), Some(Step::Blocks(blocks))) => blocks.push(block),
+            (Heard::Block(block), _) => steps.push(Step::Blocks(vec![block])),
+            (Heard::Rewound(to), _) => steps.push(Step::Rewound(to)),
+        }
+    }
+    steps
+}
+
+/// Deals with a step, however often it takes: skipping one would leave the book wrong for good.
+async fn take_in(book: &Book, step: &Step, written: &mut Instant) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        book.next_generation();
+        let outcome = match step {
+            Step::Blocks(blocks) => blocks_arrived(book, blocks, written).await,
+            Step::Rewound(to) => rewound(book, *to).await,
+        };
+        let Err(error) = outcome else { return };
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(%error, cause, "the order book cannot take in a block yet");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+async fn blocks_arrived(book: &Book, blocks: &[Block], written: &mut Instant) -> Result<(), Error> {
+    let Some(last) = blocks.last().map(|block| block.at) else { return Ok(()) };
+    let touched = Touched::by(book, blocks);
+    let mut states = BTreeMap::new();
+    let used = after_matches(book, &touched, last.number, &mut states).await?;
+    after_payments(book, &touched, last.number, &mut states).await?;
+    after_sales(book, &touched, last.number, &mut states).await?;
+    let mut changes: Vec<_> = states
+        .iter()
+        .map(|(hash, state)| Change::SetOrder { hash: *hash, state: *state })
+        .collect();
+    changes.extend(deals(book, &touched).await?);
+    changes.extend(categories(book, &touched).await?);
+
+    // Offers that were gone already are looked at too: a crash may have come between the two writes.
+    let gone = used.iter().filter(|row| !is_open(row, &states));
+    let gone = gone.map(|row| (row.kind, subject(row)));
+    let sold = touched.sold.iter().map(|sale| (sale.kind, sale.asset));
+    let gone: Vec<_> = gone.chain(sold).collect();
+    if !gone.is_empty() {
+        book.store.apply(std::mem::take(&mut changes)).await?;
+        changes = without_offers(book, gone, last.number).await?;
+    }
+    // Looking at a block again is harmless, so blocks that change nothing need not be written one by one.
+    if !changes.is_empty() || written.elapsed() >= CURSOR_EVERY {
+        changes.push(Change::Cursor { name: CURSOR.to_owned(), cursor: last });
+        book.store.apply(changes).await?;
+        *written = Instant::now();
+    }
+    book.set_last_block(last.number);
+    Ok(())
+}
+
+/// Blocks after `to` never were: what the book knows from them is found out anew.
+async fn rewound(book: &Book, to: Cursor) -> Result<(), Error> {
+    tracing::info!(block = to.number, "the chain was rewound");
+    let rows = book.store.orders_changed_after(to.number).await?;
+    let appraisals = rows.iter().map(|row| async move {
+        let state = appraise(&*book.ledger, row, to.number).await?;
+        Ok(Change::SetOrder { hash: row.hash, state })
+    });
+    let mut changes = some_at_a_time(appraisals).await?;
+    changes.push(Change::ForgetAfter { block: to.number });
+    changes.push(Change::Cursor { name: CURSOR.to_owned(), cursor: to });
+    book.store.apply(changes).await?;
+    book.set_last_block(to.number);
+    Ok(())
+}
+
+/// What blocks say that may concern the book.
+#[derive(Default)]
+struct Touched {
+    matches: Vec<Match>,
+    closed: BTreeSet<OrderHash>,
+    spenders: BTreeSet<Address>,
+    sold: Vec<Sale>,
+    categories: Vec<(CategoryId, Origin)>,
+}
+
+struct Match {
+    deal: DealId,
+    /// App, dataset, workerpool, request.
+    hashes: [OrderHash; 4],
+    volume: alloy_primitives::U256,
+    origin: Origin,
+}
+
+struct Sale {
+    kind: OrderKind,
+    asset: Address,
+    by: Address,
+}
+
+/// Where something was written on the chain.
+#[derive(Clone, Copy)]
+struct Origin {
+    block: u64,
+    time: UnixSeconds,
+    tx: B256,
+}
+
+impl Touched {
+    fn by(book: &Book, blocks: &[Block]) -> Self {
+        let mut touched = Self::default();
+        for block in blocks {
+            for event in &block.events {
+                let origin = Origin { block: block.at.number, time: block.time, tx: event.tx };
+                touched.add(book, &event.event, origin);
+            }
+        }
+        touched
+    }
+
+    fn add(&mut self, book: &Book, event: &MarketEvent, origin: Origin) {
+        match *event {
+            MarketEvent::OrdersMatched { deal, app, dataset, workerpool, request, volume } => {
+                let hashes = [app, dataset, workerpool, request];
+                self.matches.push(Match { deal, hashes, volume, origin });
+            }
+            MarketEvent::ClosedOrder { hash, .. } => {
+                self.closed.insert(hash);
+            }
+            // Locking and withdrawing stake are transfers too.
+            MarketEvent::Transfer { from, amount, .. } if !from.is_zero() && !amount.is_zero() => {
+                self.spenders.insert(from);
+            }
+            MarketEvent::AssetTransferred { registry, from, asset, .. } if !from.is_zero() => {
+                let kinds = [
+                    (AssetKind::App, OrderKind::App),
+                    (AssetKind::Dataset, OrderKind::Dataset),
+                    (AssetKind::Workerpool, OrderKind::Workerpool),
+                ];
+                let kind =
+                    kinds.into_iter().find(|(kind, _)| book.ledger.registry(*kind) == registry);
+                self.sold.extend(kind.map(|(_, kind)| Sale { kind, asset, by: from }));
+            }
+            MarketEvent::CategoryCreated { category, .. } => {
+                self.categories.push((category, origin));
+            }
+            _ => {}
+        }
+    }
+}
+
+type States = BTreeMap<OrderHash, OrderState>;
+
+/// Orders that were matched or closed have less left; gives back those that are in the book.
+async fn after_matches(
+    book: &Book,
+    touched: &Touched,
+    block: u64,
+    states: &mut States,
+) -> Result<Vec<OrderRow>, Error> {
+    let matched = touched.matches.iter().flat_map(|made| made.hashes);
+    let hashes: BTreeSet<_> = matched.chain(touched.closed.iter().copied()).collect();
+    let hashes: Vec<_> = hashes.into_iter().collect();
+    let rows = book.store.orders_among(&hashes).await?;
+    let left = rows.iter().map(|row| async move {
+        let left = remaining(&*book.ledger, row.hash, row.volume).await?;
+        Ok((row, left))
+    });
+    for (row, left) in some_at_a_time(left).await? {
+        let closed = touched.closed.contains(&row.hash);
+        let (status, remaining) = match row.state.status {
+            _ if closed => (Status::Canceled, 0),
+            Status::Canceled => (Status::Canceled, 0),
+            _ if left == 0 => (Status::Filled, 0),
+            status => (status, left.min(row.state.remaining)),
+        };
+        states.insert(row.hash, OrderState { status, remaining, changed_block: block });
+    }
+    Ok(rows)
+}
+
+/// Wallets that have less stake may not cover their orders any more.
+async fn after_payments(
+    book: &Book,
+    touched: &Touched,
+    block: u64,
+    states: &mut States,
+) -> Result<(), Error> {
+    const STAKED: [OrderKind; 2] = [OrderKind::Workerpool, OrderKind::Request];
+    let spenders: Vec<_> = touched.spenders.iter().copied().collect();
+    let signers = book.store.signers_with_open_orders(&spenders, &STAKED).await?;
+    let stakes = signers
+        .into_iter()
+        .map(|signer| async move { Ok((signer, book.ledger.stake(signer).await?)) });
+    for (signer, stake) in some_at_a_time(stakes).await? {
+        for kind in STAKED {
+            let filter = OrderFilter { signer: Some(signer), ..OrderFilter::all(kind) };
+            for row in book.store.all_open_orders(&filter).await? {
+                let state = states.get(&row.hash).copied().unwrap_or(row.state);
+                let covered = stake >= required_stake(&row, state.remaining);
+                if state.status == Status::Open && !covered {
+                    let status = Status::Dead;
+                    states.insert(row.hash, OrderState { status, changed_block: block, ..state });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Orders of a former owner cannot be matched.
+async fn after_sales(
+    book: &Book,
+    touched: &Touched,
+    block: u64,
+    states: &mut States,
+) -> Result<(), Error> {
+    for sale in &touched.sold {
+        let mut filter = OrderFilter { signer: Some(sale.by), ..OrderFilter::all(sale.kind) };
+        match sale.kind {
+            OrderKind::App => filter.app = Party::Is(sale.asset),
+            OrderKind::Dataset => filter.dataset = Party::Is(sale.asset),
+            OrderKind::Workerpool => filter.workerpool = Party::Is(sale.asset),
+            OrderKind::Request => continue,
+        }
+        let rows = book.store.all_open_orders(&filter).await?;
+        if rows.is_empty() || book.ledger.owner(sale.asset).await? == sale.by {
+            continue;
+        }
+        for row in rows {
+            let state = states.get(&row.hash).copied().unwrap_or(row.state);
+            if state.status == Status::Open {
+                let status = Status::Dead;
+                states.insert(row.hash, OrderState { status, changed_block: block, ..state });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Marks the open requests for those apps and datasets that no offer in the book can be matched with any more. Works on
+/// the store, so what made the offers go must be written before.
+pub(crate) async fn without_offers(
+    book: &Book,
+    gone: impl IntoIterator<Item = (OrderKind, Address)>,
+    block: u64,
+) -> Result<Vec<Change>, Error> {
+    let assets: BTreeSet<_> = gone
+        .into_iter()
+        .filter(|(kind, _)| matches!(asset_kind(*kind), Some(AssetKind::App | AssetKind::Dataset)))
+        .collect();
+    let mut changes = Vec::new();
+    for (kind, asset) in assets {
+        let mut filter = OrderFilter::all(OrderKind::Request);
+        match kind {
+            OrderKind::App => filter.app = Party::Is(asset),
+            _ => filter.dataset = Party::Is(asset),
+        }
+        for request in book.store.all_open_orders(&filter).await? {
+            if !has_offers(&book.store, &request).await? {
+                let state =
+                    OrderState { status: Status::Dead, changed_block: block, ..request.state };
+                changes.push(Change::SetOrder { hash: request.hash, state });
+            }
+        }
+    }
+    Ok(changes)
+}
+
+fn is_open(row: &OrderRow, states: &States) -> bool {
+    states.get(&row.hash).unwrap_or(&row.state).status == Status::Open
+}
+
+async fn deals(book: &Book, touched: &Touched) -> Result<Vec<Change>, Error> {
+    let deals = touched.matches.iter().map(|made| async move {
+        let deal = book.ledger.deal(made.deal).await?;
+        Ok(Change::PutDeal(Box::new(deal_row(made, deal))))
+    });
+    some_at_a_time(deals).await
+}
+
+/// What all of the questions bring, in any sequence; few are asked at the same time.
+async fn some_at_a_time<T, Q>(questions: impl Iterator<Item = Q>) -> Result<Vec<T>, Error>
+where
+    Q: Future<Output = Result<T, Error>>,
+{
+    // Collected first: a stream that borrows from the closure's argument is not general enough to be sent.
+    let questions: Vec<_> = questions.collect();
+    stream::iter(questions).buffer_unordered(READS_MAX).try_collect().await
+}
+
+fn deal_row(made: &Match, deal: chain::Deal) -> DealRow {
+    let [app_hash, dataset_hash, workerpool_hash, request_hash] = made.hashes;
+    DealRow {
+        id: made.deal,
+        block_number: made.origin.block,
+        block_time: made.origin.time.0,
+        tx_hash: made.origin.tx,
+        app: rows::asset_columns(deal.app),
+        dataset: rows::asset_columns(deal.dataset),
+        workerpool: rows::asset_columns(deal.workerpool),
+        requester: deal.requester,
+        beneficiary: deal.beneficiary,
+        callback: deal.callback,
+        app_hash,
+        dataset_hash,
+        workerpool_hash,
+        request_hash,
+        params: deal.params,
+        volume: made.volume,
+        category: deal.category.0,
+        tag: deal.tag,
+        trust: deal.trust,
+        start_time: deal.start.0,
+        bot_first: deal.first,
+        bot_size: deal.size,
+        scheduler_reward_ratio: deal.scheduler_reward_ratio,
+        worker_stake: deal.worker_stake.0,
+    }
+}
+
+async fn categories(book: &Book, touched: &Touched) -> Result<Vec<Change>, Error> {
+    let mut changes = Vec::new();
+    for (id, origin) in &touched.categories {
+        let category = book.ledger.category(*id).await?;
+        changes.push(Change::PutCategory(CategoryRow {
+            id: id.0.saturating_to(),
+            name: category.name,
+            description: category.description,
+            work_clock_seconds: category.work_clock_seconds,
+            tx_hash: origin.tx,
+            block_number: origin.block,
+            block_time: origin.time.0,
+        }));
+    }
+    Ok(changes)
+}
