@@ -1,1 +1,33 @@
-//! Turns deals into finished tasks: a pure plan, then acts
+//! The scheduler of a workerpool: turns deals into finished tasks.
+//!
+//! ```text
+//!  chain ──blocks──▶ feed ──deals, events──▶ ┌───────┐ ──effects──▶ outbox ──transactions──▶ chain
+//!                                            │ books │
+//!  workers ◀─websocket─▶ gate ──messages───▶ └───────┘ ──effects──▶ workers
+//!                                              ▲   │
+//!                                 GET /tasks ──┘   └─ plan: which worker takes what (pure)
+//! ```
+//!
+//! * [`plan`] decides, from what is known, who takes which task. It is a pure function.
+//! * `books` keeps all tasks, workers and deals and answers everything that happens with effects. It does nothing itself.
+//! * `act` does: follows the chain, talks to workers, sends transactions. Nothing in it waits for a receipt.
+//! * `offers` keeps the pool's signed orders open in the market and its owner's stake sufficient.
+//! * `gate` lets workers in; `api` answers `/tasks/{id}` and takes results.
+//!
+//! The chain is the memory: a restart reads it again from the oldest block with an unfinished deal. What is kept besides
+//! is one cursor. Rules are elsewhere (`tasks`, `verdict`); so are paths and JSON (`wire`).
+
+mod act;
+mod api;
+mod books;
+mod config;
+mod deal;
+mod error;
+mod gate;
+mod model;
+mod offers;
+pub mod plan;
+
+pub use act::{Handle, Scheduler};
+pub use config::{Config, Limits, Offer, ResultStore, StoreFailure};
+pub use error::Error;

@@ -161,6 +161,14 @@ impl Task {
         actions
     }
 
+    /// Takes note of an event from the past, without acting on it: for catching up. Once caught up, [`Event::Noticed`]
+    /// brings forth whatever is to be done.
+    pub fn record(&mut self, then: UnixSeconds, event: Event) {
+        if !self.status.is_final() {
+            self.note(then, event, &mut Vec::new());
+        }
+    }
+
     /// Where it stands.
     pub fn status(&self) -> Status {
         self.status
@@ -309,7 +317,7 @@ impl Task {
                 }
             }
             Event::Contributed { worker, hash, weight } => {
-                self.contributed(now, worker, hash, weight)
+                self.contributed(now, worker, hash, weight);
             }
             Event::Consensus { hash, at } => self.agreed(now, hash, at, actions),
             Event::Revealed { worker, digest } => {

@@ -446,6 +446,17 @@ fn a_winner_that_does_not_reveal_holds_nothing_up_for_longer_than_the_deadline()
 }
 
 #[test]
+fn a_recorded_past_asks_for_nothing_until_it_is_noticed() {
+    let mut task = task(4);
+    for line in ["0 initialized", "1 contributed 1 A", "1 contributed 2 A", "1 consensus A"] {
+        let (then, event) = event(line);
+        task.record(then, event);
+    }
+    expect!["5 noticed -> Revealing [ask-reveal 1, ask-reveal 2]"]
+        .assert_eq(&run(&mut task, "5 noticed").join("\n"));
+}
+
+#[test]
 fn an_upload_for_a_callback_must_fit_the_digest() {
     let mut task = task(1);
     task.terms.callback = true;

@@ -1,0 +1,583 @@
+//! The part that does: one loop that hears everything and carries out what the books answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_signer::SignerSync;
+use chain::{MarketBlock, MarketEvent, TxRequest, Update, calls};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use primitives::{DealId, TaskId, UnixSeconds};
+use tasks::Call;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::link::{Gate, LinkSender, ToWorker};
+use wire::scheduler::SchedulerApi;
+
+use crate::api::Desk;
+use crate::books::{Books, Effect};
+use crate::config::Config;
+use crate::deal::{DealReader, DealSpec};
+use crate::error::Error;
+use crate::gate::{Doorkeeper, WorkerNews};
+use crate::model::results_text;
+use crate::offers::{self, OrderNews};
+
+const TICK: Duration = Duration::from_secs(1);
+const CHAIN_QUEUE: usize = 256;
+const WORKER_QUEUE: usize = 4_096;
+const OUTBOX_QUEUE: usize = 16_384;
+const ORDER_QUEUE: usize = 1_024;
+/// Messages taken in one go, so that what they lead to travels together.
+const BATCH: usize = 256;
+const DEALS_READ_AT_ONCE: usize = 16;
+
+/// Starts schedulers.
+#[derive(Debug, Clone, Copy)]
+pub struct Scheduler;
+
+/// A running scheduler. Cheap to clone; it runs until [`Handle::shutdown`].
+#[derive(Clone)]
+pub struct Handle {
+    workerpool: Address,
+    gate: Arc<Doorkeeper>,
+    desk: Arc<Desk>,
+    books: Arc<Mutex<Books>>,
+    ready: watch::Receiver<bool>,
+    stop: CancellationToken,
+    running: TaskTracker,
+}
+
+impl Scheduler {
+    /// Starts one. Returns once it is known that the wallet may speak for the pool; catching up goes on behind.
+    pub async fn start(config: Config) -> Result<Handle, Error> {
+        check_owner(&config).await?;
+        let cursor_name = format!("scheduler:{}", config.workerpool);
+        let head = config.client.head().await.map_err(Error::Chain)?;
+        let from = cursor(&config, &cursor_name, head.number).await?;
+
+        let books = Arc::new(Mutex::new(Books::new(config.workerpool, config.limits)));
+        let stop = CancellationToken::new();
+        let running = TaskTracker::new();
+        // Written by the feed, read by the loop.
+        let (chain_sender, chain_news) = mpsc::channel(CHAIN_QUEUE);
+        // Written by each worker's connection, read by the loop.
+        let (worker_sender, worker_news) = mpsc::channel(WORKER_QUEUE);
+        // Written by the loop, read by the outbox.
+        let (outbox, outgoing) = mpsc::channel(OUTBOX_QUEUE);
+        // Written by the outbox and what waits for its transactions, read by the loop.
+        let (refusal_sender, refusals) = mpsc::channel(OUTBOX_QUEUE);
+        // Written by the feed, read by the keeper of offers.
+        let (order_sender, order_news) = mpsc::channel(ORDER_QUEUE);
+
+        let gate = Arc::new(Doorkeeper::new(config.clone(), Arc::clone(&books), worker_sender));
+        let chain_id = config.client.chain_id();
+        let results = Arc::clone(&config.results);
+        let desk = Arc::new(Desk::new(Arc::clone(&books), Arc::clone(&gate), results, chain_id));
+
+        let feed = Feed {
+            client: config.client.clone(),
+            reader: DealReader::new(config.client.clone()),
+            workerpool: config.workerpool,
+            target: head.number,
+            news: chain_sender,
+            orders: order_sender,
+        };
+        let act = Act {
+            config: config.clone(),
+            cursor_name,
+            books: Arc::clone(&books),
+            senders: HashMap::new(),
+            outbox: outbox.clone(),
+            initialize: Vec::new(),
+            claim: Vec::new(),
+            read: None,
+            kept: Some(from),
+            live: false,
+        };
+        let (live_sender, live) = watch::channel(false);
+        let outbox = Outbox { config: config.clone(), again: outbox, refusals: refusal_sender };
+        let (ready_sender, ready) = watch::channel(false);
+        let keeper = offers::Keeper::new(config, live.clone(), ready_sender);
+
+        let spawn = |work: futures::future::BoxFuture<'static, ()>| {
+            let stop = stop.clone();
+            running.spawn(async move {
+                let _ = stop.run_until_cancelled_owned(work).await;
+            });
+        };
+        spawn(Box::pin(feed.run(from)));
+        spawn(Box::pin(outbox.run(outgoing)));
+        spawn(Box::pin(keeper.run(order_news)));
+        running.spawn(act.run(chain_news, worker_news, refusals, live_sender, stop.clone()));
+        running.close();
+        let workerpool = gate.identity().workerpool;
+        Ok(Handle { workerpool, gate, desk, books, ready, stop, running })
+    }
+}
+
+impl Handle {
+    /// The pool it serves.
+    pub fn workerpool(&self) -> Address {
+        self.workerpool
+    }
+
+    /// For [`wire::link::router`]: where its workers connect.
+    pub fn gate(&self) -> Arc<dyn Gate> {
+        Arc::clone(&self.gate) as Arc<dyn Gate>
+    }
+
+    /// For [`wire::scheduler::router`]: what it answers.
+    pub fn api(&self) -> Arc<dyn SchedulerApi> {
+        Arc::clone(&self.desk) as Arc<dyn SchedulerApi>
+    }
+
+    /// How many workers are connected.
+    pub fn worker_count(&self) -> usize {
+        self.books.lock().worker_count()
+    }
+
+    /// How many tasks are not finished.
+    pub fn unfinished_count(&self) -> usize {
+        self.books.lock().unfinished_count()
+    }
+
+    /// Waits until the past is read and every offer stands in the market. `false` if it stopped before.
+    pub async fn ready(&self) -> bool {
+        let mut ready = self.ready.clone();
+        ready.wait_for(|ready| *ready).await.is_ok()
+    }
+
+    /// Stops and waits until everything has. What is unfinished is found again at the next start.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.running.wait().await;
+    }
+}
+
+async fn check_owner(config: &Config) -> Result<(), Error> {
+    let pool = config.client.workerpool(config.workerpool).await.map_err(Error::Chain)?;
+    let (owner, wallet) = (pool.owner, config.wallet.address());
+    if owner == wallet {
+        return Ok(());
+    }
+    Err(Error::NotTheOwner { workerpool: config.workerpool, owner, wallet })
+}
+
+/// Where to read on. A cursor beyond the head is another chain's.
+async fn cursor(config: &Config, name: &str, head: u64) -> Result<chain::Cursor, Error> {
+    let start = chain::Cursor { number: config.from_block.saturating_sub(1), hash: B256::ZERO };
+    let kept = config.store.cursor(name).await.map_err(Error::Store)?;
+    Ok(match kept {
+        Some(kept) if kept.number <= head => chain::Cursor { number: kept.number, hash: kept.hash },
+        _ => start,
+    })
+}
+
+/// News of the chain, deals already read.
+enum ChainNews {
+    Block {
+        block: Arc<MarketBlock>,
+        deals: Vec<Arc<DealSpec>>,
+    },
+    Rewound(chain::Cursor),
+    /// Everything up to the head at the start was told.
+    Live,
+}
+
+/// Follows the chain and reads new deals, so that the loop never has to wait for a node.
+struct Feed {
+    client: chain::Client,
+    reader: DealReader,
+    workerpool: Address,
+    target: u64,
+    news: mpsc::Sender<ChainNews>,
+    orders: mpsc::Sender<OrderNews>,
+}
+
+impl Feed {
+    async fn run(mut self, from: chain::Cursor) {
+        let mut follower = self.client.follow(from);
+        let mut live = from.number >= self.target;
+        if live && self.news.send(ChainNews::Live).await.is_err() {
+            return;
+        }
+        while let Some(update) = follower.next().await {
+            let at = update.cursor().number;
+            let news = match update {
+                Update::Block(block) => {
+                    let deals = self.deals(&block).await;
+                    self.tell_orders(&block);
+                    ChainNews::Block { block, deals }
+                }
+                Update::Rewound { to } => {
+                    self.target = self.target.min(self.client.last_head().number);
+                    ChainNews::Rewound(to)
+                }
+            };
+            if self.news.send(news).await.is_err() {
+                return;
+            }
+            if !live && at >= self.target {
+                live = true;
+                if self.news.send(ChainNews::Live).await.is_err() {
+                    return;
+                }
+            }
+        }
+        tracing::warn!(workerpool = %self.workerpool, "the chain's news have ended");
+    }
+
+    async fn deals(&self, block: &MarketBlock) -> Vec<Arc<DealSpec>> {
+        let ours = block.events.iter().filter_map(|event| match event.event {
+            MarketEvent::DealNotice { deal, workerpool } if workerpool == self.workerpool => {
+                Some(deal)
+            }
+            _ => None,
+        });
+        let ids: Vec<DealId> = ours.collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let reads = futures::stream::iter(ids).map(|deal| self.reader.read(deal, block.number));
+        reads.buffered(DEALS_READ_AT_ONCE).filter_map(futures::future::ready).collect().await
+    }
+
+    fn tell_orders(&self, block: &MarketBlock) {
+        for event in &block.events {
+            let news = match &event.event {
+                MarketEvent::OrdersMatched { workerpool, volume, .. } => {
+                    OrderNews::Matched { order: *workerpool, volume: *volume }
+                }
+                MarketEvent::ClosedOrder { hash, .. } => OrderNews::Closed { order: *hash },
+                _ => continue,
+            };
+            // The keeper also looks for itself from time to time, so missing one only costs time.
+            let _ = self.orders.try_send(news);
+        }
+    }
+}
+
+/// The loop.
+struct Act {
+    config: Config,
+    cursor_name: String,
+    books: Arc<Mutex<Books>>,
+    senders: HashMap<Address, (u64, LinkSender<ToWorker>)>,
+    outbox: mpsc::Sender<Outgoing>,
+    initialize: Vec<(TaskId, DealId, U256)>,
+    claim: Vec<TaskId>,
+    /// The last block dealt with.
+    read: Option<chain::Cursor>,
+    /// The cursor as it is in the store.
+    kept: Option<chain::Cursor>,
+    live: bool,
+}
+
+impl Act {
+    async fn run(
+        mut self,
+        mut chain: mpsc::Receiver<ChainNews>,
+        mut workers: mpsc::Receiver<WorkerNews>,
+        mut refusals: mpsc::Receiver<(TaskId, Call)>,
+        live: watch::Sender<bool>,
+        stop: CancellationToken,
+    ) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(news) = chain.recv() => self.on_chain(news),
+                Some((task, call)) = refusals.recv() => self.on_refusal(task, call),
+                Some(news) = workers.recv() => {
+                    self.on_worker(news);
+                    for _ in 0..BATCH {
+                        let Ok(news) = workers.try_recv() else { break };
+                        self.on_worker(news);
+                    }
+                }
+                _ = tick.tick() => {
+                    let now = self.now();
+                    let effects = self.books.lock().tick(now);
+                    self.perform(effects);
+                    self.keep_cursor().await;
+                }
+            }
+            self.flush();
+            if self.live && !*live.borrow() {
+                live.send_replace(true);
+            }
+        }
+        self.keep_cursor().await;
+    }
+
+    /// The chain's time, or the machine's if no block has come for a while: deadlines pass without blocks.
+    fn now(&self) -> UnixSeconds {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.config.client.last_head().timestamp.max(UnixSeconds(clock))
+    }
+
+    fn on_chain(&mut self, news: ChainNews) {
+        let now = self.now();
+        let effects = match news {
+            ChainNews::Block { block, deals } => {
+                let effects = self.books.lock().block(now, &block, deals);
+                self.read = Some(chain::Cursor::from(&*block));
+                effects
+            }
+            ChainNews::Rewound(to) => {
+                self.read = Some(to);
+                self.books.lock().rewound(now, to.number)
+            }
+            ChainNews::Live => {
+                self.live = true;
+                self.books.lock().go_live(now)
+            }
+        };
+        self.perform(effects);
+    }
+
+    fn on_worker(&mut self, news: WorkerNews) {
+        let now = self.now();
+        let effects = match news {
+            WorkerNews::Joined { worker, connection, capabilities, score, holding, sender } => {
+                tracing::debug!(%worker, "a worker has come");
+                self.senders.insert(worker, (connection, sender));
+                let mut books = self.books.lock();
+                books.joined(now, worker, connection, capabilities, score, &holding)
+            }
+            WorkerNews::Said { worker, connection, message } => {
+                // What was said over a connection that another has replaced is not heard.
+                if self.senders.get(&worker).is_none_or(|(its, _)| *its != connection) {
+                    return;
+                }
+                self.books.lock().said(now, worker, message)
+            }
+            WorkerNews::Left { worker, connection } => {
+                tracing::debug!(%worker, "a worker has left");
+                if self.senders.get(&worker).is_some_and(|(its, _)| *its == connection) {
+                    self.senders.remove(&worker);
+                }
+                self.books.lock().left(now, worker, connection)
+            }
+        };
+        self.perform(effects);
+    }
+
+    fn on_refusal(&mut self, task: TaskId, call: Call) {
+        let now = self.now();
+        let effects = self.books.lock().refused(now, task, call);
+        self.perform(effects);
+    }
+
+    /// Carries out effects and what follows from those that fail, until nothing is left.
+    fn perform(&mut self, effects: Vec<Effect>) {
+        let mut left = effects;
+        while !left.is_empty() {
+            let mut gone = Vec::new();
+            for effect in std::mem::take(&mut left) {
+                if let Some(worker) = self.perform_one(effect) {
+                    gone.push(worker);
+                }
+            }
+            for worker in gone {
+                if let Some((connection, _)) = self.senders.remove(&worker) {
+                    let now = self.now();
+                    left.extend(self.books.lock().left(now, worker, connection));
+                }
+            }
+        }
+    }
+
+    /// Gives back the worker that cannot be reached, if it was to be told something.
+    fn perform_one(&mut self, effect: Effect) -> Option<Address> {
+        let hub = self.config.client.hub();
+        let (request, task, call) = match effect {
+            Effect::Tell { worker, message } => return self.tell(worker, &message),
+            Effect::Grant { worker, task } => {
+                let message = self.authorization(worker, task)?;
+                return self.tell(worker, &message);
+            }
+            Effect::Initialize { task, deal, index } => {
+                self.initialize.push((task, deal, index));
+                return None;
+            }
+            Effect::Claim { task } => {
+                self.claim.push(task);
+                return None;
+            }
+            Effect::Reopen { task } => (calls::reopen(hub, task), task, Call::Reopen),
+            Effect::Finalize { task, location, callback, callback_data } => {
+                let callback = Some(callback).filter(|callback| !callback.is_zero());
+                let results = Bytes::from(results_text(&location, callback).into_bytes());
+                (calls::finalize(hub, task, results, callback_data), task, Call::Finalize)
+            }
+        };
+        self.post(Outgoing::One { request: Box::new(request), task, call });
+        None
+    }
+
+    /// Tells a worker something. A worker whose queue is full is as good as gone: it would hold up the others.
+    fn tell(&self, worker: Address, message: &ToWorker) -> Option<Address> {
+        let (_, sender) = self.senders.get(&worker)?;
+        match sender.try_send(message) {
+            Ok(true) => None,
+            Ok(false) => {
+                tracing::warn!(%worker, "a worker does not listen and is sent away");
+                Some(worker)
+            }
+            Err(_) => Some(worker),
+        }
+    }
+
+    fn authorization(&self, worker: Address, task: TaskId) -> Option<ToWorker> {
+        let enclave_challenge = Address::ZERO;
+        let hash = verdict::authorization_hash(worker, task, enclave_challenge);
+        match self.config.wallet.signer().sign_message_sync(hash.as_slice()) {
+            Ok(signature) => Some(ToWorker::Contribute {
+                task_id: task,
+                authorization: Bytes::from(signature.as_bytes()),
+                enclave_challenge,
+            }),
+            Err(error) => {
+                tracing::error!(%error, "the pool owner's key does not sign");
+                None
+            }
+        }
+    }
+
+    /// Sends what was gathered for sending together.
+    fn flush(&mut self) {
+        let size = self.config.limits.initialize_batch.max(1);
+        for batch in std::mem::take(&mut self.initialize).chunks(size) {
+            self.post(Outgoing::Initialize(batch.to_vec()));
+        }
+        for batch in std::mem::take(&mut self.claim).chunks(size) {
+            self.post(Outgoing::Claim(batch.to_vec()));
+        }
+    }
+
+    fn post(&self, outgoing: Outgoing) {
+        if let Err(error) = self.outbox.try_send(outgoing) {
+            // Each task sends it again when its time has come.
+            tracing::warn!(%error, "too many transactions wait to be sent");
+        }
+    }
+
+    async fn keep_cursor(&mut self) {
+        if !self.live {
+            return;
+        }
+        let oldest = self.books.lock().oldest_unfinished_block();
+        let cursor = match oldest {
+            Some(block) => {
+                Some(chain::Cursor { number: block.saturating_sub(1), hash: B256::ZERO })
+            }
+            None => self.read,
+        };
+        if cursor.is_none() || cursor == self.kept {
+            return;
+        }
+        if let Some(chain::Cursor { number, hash }) = cursor {
+            match self
+                .config
+                .store
+                .set_cursor(&self.cursor_name, store::Cursor { number, hash })
+                .await
+            {
+                Ok(()) => self.kept = cursor,
+                Err(error) => tracing::warn!(%error, "the cursor was not kept"),
+            }
+        }
+    }
+}
+
+/// Transactions to be sent.
+#[derive(Debug, Clone)]
+enum Outgoing {
+    Initialize(Vec<(TaskId, DealId, U256)>),
+    Claim(Vec<TaskId>),
+    One { request: Box<TxRequest>, task: TaskId, call: Call },
+}
+
+impl Outgoing {
+    fn request(&self, hub: Address) -> TxRequest {
+        match self {
+            Self::Initialize(tasks) => {
+                let pairs: Vec<_> = tasks.iter().map(|(_, deal, index)| (*deal, *index)).collect();
+                calls::initialize_array(hub, &pairs)
+            }
+            Self::Claim(tasks) => calls::claim_array(hub, tasks),
+            Self::One { request, .. } => (**request).clone(),
+        }
+    }
+
+    /// The same one by one: a batch fails when a single part of it does. Nothing if it is a single one.
+    fn parts(&self) -> Vec<Self> {
+        match self {
+            Self::Initialize(tasks) if tasks.len() > 1 => {
+                tasks.iter().map(|task| Self::Initialize(vec![*task])).collect()
+            }
+            Self::Claim(tasks) if tasks.len() > 1 => {
+                tasks.iter().map(|task| Self::Claim(vec![*task])).collect()
+            }
+            Self::Initialize(_) | Self::Claim(_) | Self::One { .. } => Vec::new(),
+        }
+    }
+
+    fn calls(&self) -> Vec<(TaskId, Call)> {
+        match self {
+            Self::Initialize(tasks) => {
+                tasks.iter().map(|(task, ..)| (*task, Call::Initialize)).collect()
+            }
+            Self::Claim(tasks) => tasks.iter().map(|task| (*task, Call::Claim)).collect(),
+            Self::One { task, call, .. } => vec![(*task, *call)],
+        }
+    }
+}
+
+/// Sends transactions one after the other, without waiting for any to be mined.
+struct Outbox {
+    config: Config,
+    again: mpsc::Sender<Outgoing>,
+    refusals: mpsc::Sender<(TaskId, Call)>,
+}
+
+impl Outbox {
+    async fn run(self, mut queue: mpsc::Receiver<Outgoing>) {
+        let this = Arc::new(self);
+        while let Some(outgoing) = queue.recv().await {
+            let request = outgoing.request(this.config.client.hub());
+            match this.config.wallet.send(request).await {
+                Ok(pending) => {
+                    let this = Arc::clone(&this);
+                    tokio::spawn(async move {
+                        if let Err(error) = pending.mined().await {
+                            this.failed(&outgoing, &error).await;
+                        }
+                    });
+                }
+                Err(error) => this.failed(&outgoing, &error).await,
+            }
+        }
+    }
+
+    async fn failed(&self, outgoing: &Outgoing, error: &chain::Error) {
+        let parts = outgoing.parts();
+        if !parts.is_empty() && parts.into_iter().all(|part| self.again.try_send(part).is_ok()) {
+            return;
+        }
+        for (task, call) in outgoing.calls() {
+            tracing::warn!(%task, ?call, %error, "the chain refused a transaction");
+            if self.refusals.send((task, call)).await.is_err() {
+                return;
+            }
+        }
+    }
+}

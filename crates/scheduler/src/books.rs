@@ -1,0 +1,769 @@
+//! Everything the scheduler knows, in one place with one writer.
+//!
+//! What happens comes in as a method call; what is to be done comes out as [`Effect`]s. Nothing here waits, reads a clock
+//! or sends anything.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use chain::MarketEvent;
+use primitives::{DealId, TaskId, UnixSeconds};
+use tasks::{Action, Blame, Call, Event, Failure, Report, Status, Task};
+use wire::link::{Capabilities, RunFailure, ToScheduler, ToWorker};
+
+use crate::config::Limits;
+use crate::deal::DealSpec;
+use crate::plan::{DealView, Need, Step, WorkerView, World, plan};
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Say that to a worker.
+    Tell { worker: Address, message: ToWorker },
+    /// Sign the worker's authorisation for the task and send it.
+    Grant { worker: Address, task: TaskId },
+    /// Send a transaction.
+    Initialize { task: TaskId, deal: DealId, index: U256 },
+    /// Send a transaction.
+    Finalize { task: TaskId, location: String, callback: Address, callback_data: Bytes },
+    /// Send a transaction.
+    Reopen { task: TaskId },
+    /// Send a transaction.
+    Claim { task: TaskId },
+}
+
+/// A task and what is known around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) task: Task,
+    pub(crate) deal: Arc<DealSpec>,
+    /// As the chain has them, once finalized.
+    pub(crate) results: Option<Bytes>,
+    /// The block of the initialisation; 0 before.
+    pub(crate) initialized_block: u64,
+    /// The transactions that brought it to a status: status, transaction, block.
+    pub(crate) receipts: Vec<(Status, B256, u64)>,
+    /// What the chain did to it, to begin again from when the chain takes some of it back.
+    log: Vec<Logged>,
+    /// First come first served.
+    seq: u64,
+    /// Where it stands in the queue of tasks that want workers.
+    place: Option<Place>,
+}
+
+/// Something the chain did to a task.
+#[derive(Debug, Clone)]
+struct Logged {
+    block: u64,
+    then: UnixSeconds,
+    event: Event,
+}
+
+/// Most urgent first: started, earlier deadline, earlier arrival.
+type Place = (bool, UnixSeconds, u64, TaskId);
+
+#[derive(Debug)]
+struct DealBook {
+    spec: Arc<DealSpec>,
+    /// The first index nobody has looked at.
+    next: U256,
+    /// The index after the last.
+    end: U256,
+    open: usize,
+}
+
+#[derive(Debug)]
+struct WorkerEntry {
+    connection: u64,
+    capabilities: Capabilities,
+    weight: U256,
+    score: U256,
+    draining: bool,
+    computing: BTreeSet<TaskId>,
+}
+
+/// The books.
+#[derive(Debug)]
+pub(crate) struct Books {
+    workerpool: Address,
+    limits: Limits,
+    /// Whether the past is read and it is time to act.
+    live: bool,
+    entries: HashMap<TaskId, Entry>,
+    unfinished: BTreeSet<TaskId>,
+    /// In the order in which they ended; the oldest are forgotten first.
+    finished: VecDeque<TaskId>,
+    deals: BTreeMap<DealId, DealBook>,
+    /// Deals by arrival.
+    arrivals: VecDeque<DealId>,
+    workers: BTreeMap<Address, WorkerEntry>,
+    wanting: BTreeSet<Place>,
+    /// What happened to tasks of our deals that are not opened yet.
+    early: HashMap<TaskId, Vec<Logged>>,
+    seq: u64,
+}
+
+/// How many needs one plan looks at: more than can be served at once would be looked at in vain.
+const NEEDS_MAX: usize = 256;
+/// Tasks that something happened to before they are opened.
+const EARLY_MAX: usize = 100_000;
+/// Finished tasks whose past is kept in case the chain takes it back.
+const REWINDABLE_MAX: usize = 1_024;
+const TEXT_BYTES_MAX: usize = 2_048;
+const TAIL_BYTES_MAX: usize = 8_192;
+
+impl Books {
+    pub(crate) fn new(workerpool: Address, limits: Limits) -> Self {
+        Self {
+            workerpool,
+            limits,
+            live: false,
+            entries: HashMap::new(),
+            unfinished: BTreeSet::new(),
+            finished: VecDeque::new(),
+            deals: BTreeMap::new(),
+            arrivals: VecDeque::new(),
+            workers: BTreeMap::new(),
+            wanting: BTreeSet::new(),
+            early: HashMap::new(),
+            seq: 0,
+        }
+    }
+
+    pub(crate) fn entry(&self, task: TaskId) -> Option<&Entry> {
+        self.entries.get(&task)
+    }
+
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    pub(crate) fn is_connected(&self, worker: Address) -> bool {
+        self.workers.contains_key(&worker)
+    }
+
+    pub(crate) fn unfinished_count(&self) -> usize {
+        self.unfinished.len()
+    }
+
+    /// The block from which to read again after a restart, if anything is unfinished.
+    pub(crate) fn oldest_unfinished_block(&self) -> Option<u64> {
+        self.deals.values().map(|deal| deal.spec.block).min()
+    }
+
+    /// The past is read: whatever is to be done is done now.
+    pub(crate) fn go_live(&mut self, now: UnixSeconds) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.live = true;
+        for task in self.unfinished.clone() {
+            self.drive(now, task, Event::Noticed, &mut effects);
+        }
+        self.settle(now, &mut effects);
+        effects
+    }
+
+    /// A block of the market, with the deals of it that are ours.
+    pub(crate) fn block(
+        &mut self,
+        now: UnixSeconds,
+        block: &chain::MarketBlock,
+        deals: Vec<Arc<DealSpec>>,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for deal in deals {
+            self.deal(deal);
+        }
+        // Tasks of new deals come first, so that what the same block did to them finds them.
+        self.settle(now, &mut effects);
+        for event in &block.events {
+            self.chain_event(now, block, event, &mut effects);
+        }
+        self.settle(now, &mut effects);
+        effects
+    }
+
+    /// Blocks after that one never were. Deals in them are forgotten; what happened to tasks is read again from there.
+    pub(crate) fn rewound(&mut self, now: UnixSeconds, block: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let gone: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.deal.block > block)
+            .map(|(task, _)| *task)
+            .collect();
+        for task in gone {
+            self.forget(task, &mut effects);
+        }
+        self.deals.retain(|_, deal| deal.spec.block <= block);
+        self.arrivals.retain(|deal| self.deals.contains_key(deal));
+        let touched: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.log.iter().any(|logged| logged.block > block))
+            .map(|(task, _)| *task)
+            .collect();
+        for early in self.early.values_mut() {
+            early.retain(|logged| logged.block <= block);
+        }
+        for task in touched {
+            self.start_over(task, block, &mut effects);
+        }
+        self.settle(now, &mut effects);
+        effects
+    }
+
+    /// A worker has logged in. A second connection of the same wallet takes the place of the first.
+    pub(crate) fn joined(
+        &mut self,
+        now: UnixSeconds,
+        worker: Address,
+        connection: u64,
+        capabilities: Capabilities,
+        score: U256,
+        holding: &[TaskId],
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.lose(now, worker, &mut effects);
+        let weight = verdict::weight(score);
+        let entry = WorkerEntry {
+            connection,
+            capabilities,
+            weight,
+            score,
+            draining: false,
+            computing: BTreeSet::new(),
+        };
+        self.workers.insert(worker, entry);
+        for task in holding {
+            match self.entries.get(task) {
+                Some(entry) if !entry.task.status().is_final() => {
+                    self.drive(now, *task, Event::Back { worker }, &mut effects);
+                }
+                Some(_) => {
+                    let message = ToWorker::Release { task_id: *task };
+                    effects.push(Effect::Tell { worker, message });
+                }
+                // Not read yet, or of another pool: the worker keeps what it staked for until it knows better.
+                None => {}
+            }
+        }
+        self.settle(now, &mut effects);
+        effects
+    }
+
+    /// A worker's connection ended.
+    pub(crate) fn left(
+        &mut self,
+        now: UnixSeconds,
+        worker: Address,
+        connection: u64,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.workers.get(&worker).is_some_and(|entry| entry.connection == connection) {
+            self.lose(now, worker, &mut effects);
+            self.settle(now, &mut effects);
+        }
+        effects
+    }
+
+    /// A worker said something. What does not fit is ignored: it may be late, or a lie.
+    pub(crate) fn said(
+        &mut self,
+        now: UnixSeconds,
+        worker: Address,
+        message: ToScheduler,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let (task, event) = match message {
+            ToScheduler::Computed { task_id, result_hash } => {
+                (task_id, Event::Computed { worker, hash: result_hash })
+            }
+            ToScheduler::Failed { task_id, failure } => {
+                (task_id, Event::Failed { worker, failure: bounded(failure) })
+            }
+            ToScheduler::Uploaded { task_id, location, callback_data } => {
+                if location.len() > TEXT_BYTES_MAX {
+                    return effects;
+                }
+                (task_id, Event::Uploaded { worker, location, callback_data })
+            }
+            // The chain says so itself, and only that counts.
+            ToScheduler::Contributed { .. } | ToScheduler::Revealed { .. } => return effects,
+            ToScheduler::Draining {} => {
+                if let Some(entry) = self.workers.get_mut(&worker) {
+                    entry.draining = true;
+                }
+                return effects;
+            }
+        };
+        let takes_part =
+            self.entries.get(&task).is_some_and(|entry| entry.task.replica(worker).is_some());
+        if takes_part {
+            self.drive(now, task, event, &mut effects);
+            self.settle(now, &mut effects);
+        }
+        effects
+    }
+
+    /// The chain refused a transaction.
+    pub(crate) fn refused(&mut self, now: UnixSeconds, task: TaskId, call: Call) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.drive(now, task, Event::Refused { call }, &mut effects);
+        self.settle(now, &mut effects);
+        effects
+    }
+
+    /// Time passed.
+    pub(crate) fn tick(&mut self, now: UnixSeconds) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.live {
+            for task in self.unfinished.clone() {
+                self.drive(now, task, Event::Tick, &mut effects);
+            }
+            self.settle(now, &mut effects);
+        }
+        effects
+    }
+
+    fn deal(&mut self, spec: Arc<DealSpec>) {
+        let (first, size) = (spec.deal.first, spec.deal.size);
+        let id = spec.id;
+        let end = first.saturating_add(size);
+        let book = DealBook { spec, next: first, end, open: 0 };
+        if let std::collections::btree_map::Entry::Vacant(vacant) = self.deals.entry(id) {
+            vacant.insert(book);
+            self.arrivals.push_back(id);
+        }
+    }
+
+    fn chain_event(
+        &mut self,
+        now: UnixSeconds,
+        block: &chain::MarketBlock,
+        event: &chain::ChainEvent,
+        effects: &mut Vec<Effect>,
+    ) {
+        match &event.event {
+            MarketEvent::AccurateContribution { worker, .. } => {
+                self.rescore(*worker, |score| score.saturating_add(U256::ONE));
+            }
+            MarketEvent::FaultyContribution { worker, .. } => {
+                self.rescore(*worker, |score| score.saturating_mul(U256::from(2)) / U256::from(3));
+            }
+            _ => {}
+        }
+        let Some(task) = event.event.task() else { return };
+        let Some(its) = self.task_event(block, &event.event) else { return };
+        let then = if self.live { now } else { block.timestamp };
+        let logged = Logged { block: block.number, then: block.timestamp, event: its.clone() };
+        let Some(entry) = self.entries.get_mut(&task) else {
+            // Only a task of a deal that is not wholly opened can be meant.
+            let ours = self.deals.values().any(|deal| deal.next < deal.end);
+            if ours && (self.early.len() < EARLY_MAX || self.early.contains_key(&task)) {
+                self.early.entry(task).or_default().push(logged);
+            }
+            return;
+        };
+        entry.log.push(logged);
+        match &event.event {
+            MarketEvent::TaskInitialized { .. } => entry.initialized_block = block.number,
+            MarketEvent::Finalized { results, .. } => entry.results = Some(results.clone()),
+            _ => {}
+        }
+        let before = entry.task.status();
+        self.drive(then, task, its, effects);
+        if let Some(entry) = self.entries.get_mut(&task) {
+            let after = entry.task.status();
+            if after != before {
+                entry.receipts.push((after, event.tx, block.number));
+            }
+        }
+    }
+
+    /// What a market event means to the task it is about.
+    fn task_event(&self, block: &chain::MarketBlock, event: &MarketEvent) -> Option<Event> {
+        Some(match event {
+            MarketEvent::TaskInitialized { workerpool, .. } if *workerpool == self.workerpool => {
+                Event::Initialized
+            }
+            MarketEvent::Contributed { worker, hash, .. } => {
+                let weight = self.workers.get(worker).map(|entry| entry.weight);
+                Event::Contributed { worker: *worker, hash: *hash, weight }
+            }
+            MarketEvent::Consensus { hash, .. } => {
+                Event::Consensus { hash: *hash, at: block.timestamp }
+            }
+            MarketEvent::Revealed { worker, digest, .. } => {
+                Event::Revealed { worker: *worker, digest: *digest }
+            }
+            MarketEvent::Reopened { .. } => Event::Reopened,
+            MarketEvent::Finalized { .. } => Event::Finalized,
+            MarketEvent::Claimed { .. } => Event::Claimed,
+            _ => return None,
+        })
+    }
+
+    fn rescore(&mut self, worker: Address, change: impl Fn(U256) -> U256) {
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            entry.score = change(entry.score);
+            entry.weight = verdict::weight(entry.score);
+        }
+    }
+
+    /// Everything a worker had in hand goes to somebody else.
+    fn lose(&mut self, now: UnixSeconds, worker: Address, effects: &mut Vec<Effect>) {
+        if self.workers.remove(&worker).is_none() {
+            return;
+        }
+        let at_work: Vec<_> = self
+            .unfinished
+            .iter()
+            .filter(|task| {
+                self.entries.get(task).is_some_and(|it| it.task.replica(worker).is_some())
+            })
+            .copied()
+            .collect();
+        for task in at_work {
+            self.drive(now, task, Event::Lost { worker }, effects);
+        }
+    }
+
+    /// Applies an event to a task and keeps everything that depends on it.
+    fn drive(&mut self, now: UnixSeconds, id: TaskId, event: Event, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let was_final = entry.task.status().is_final();
+        let actions = if self.live {
+            entry.task.apply(now, event)
+        } else {
+            entry.task.record(now, event);
+            Vec::new()
+        };
+        for action in actions {
+            effects.extend(effect(entry, action));
+        }
+        for replica in entry.task.replicas() {
+            if let Some(worker) = self.workers.get_mut(&replica.worker) {
+                if replica.is_computing() {
+                    worker.computing.insert(id);
+                } else {
+                    worker.computing.remove(&id);
+                }
+            }
+        }
+        let is_final = entry.task.status().is_final();
+        self.requeue(id);
+        if is_final && !was_final {
+            self.close(id);
+        }
+    }
+
+    fn requeue(&mut self, id: TaskId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let place = (self.live && entry.task.wanted() > 0).then(|| {
+            let started = entry.task.replicas().next().is_some();
+            (!started, entry.task.terms.contribution_deadline, entry.seq, id)
+        });
+        if place != entry.place {
+            if let Some(old) = entry.place.take() {
+                self.wanting.remove(&old);
+            }
+            if let Some(new) = place {
+                self.wanting.insert(new);
+                entry.place = Some(new);
+            }
+        }
+    }
+
+    /// A task has ended: its deal may have, and the oldest that ended are forgotten.
+    fn close(&mut self, id: TaskId) {
+        self.unfinished.remove(&id);
+        self.finished.push_back(id);
+        let deal = self.entries.get(&id).map(|entry| entry.deal.id);
+        if let Some(deal) = deal {
+            if let Some(book) = self.deals.get_mut(&deal) {
+                book.open = book.open.saturating_sub(1);
+            }
+            self.retire(deal);
+        }
+        let settled = self.finished.len().checked_sub(REWINDABLE_MAX).map(|at| self.finished[at]);
+        if let Some(entry) = settled.and_then(|id| self.entries.get_mut(&id)) {
+            entry.log = Vec::new();
+        }
+        while self.finished.len() > self.limits.kept_tasks_max {
+            if let Some(oldest) = self.finished.pop_front() {
+                self.entries.remove(&oldest);
+            }
+        }
+    }
+
+    /// Drops a deal all of whose tasks have ended.
+    fn retire(&mut self, deal: DealId) {
+        let over = |book: &DealBook| book.open == 0 && book.next >= book.end;
+        if self.deals.get(&deal).is_some_and(over) {
+            self.deals.remove(&deal);
+            self.arrivals.retain(|it| *it != deal);
+            if self.deals.is_empty() {
+                self.early.clear();
+            }
+        }
+    }
+
+    fn forget(&mut self, id: TaskId, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        if let Some(place) = entry.place {
+            self.wanting.remove(&place);
+        }
+        self.unfinished.remove(&id);
+        self.finished.retain(|it| *it != id);
+        self.dismiss(&entry, effects);
+    }
+
+    fn dismiss(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
+        let id = entry.task.id;
+        for replica in entry.task.replicas() {
+            if let Some(worker) = self.workers.get_mut(&replica.worker) {
+                worker.computing.remove(&id);
+                let message = ToWorker::Release { task_id: id };
+                effects.push(Effect::Tell { worker: replica.worker, message });
+            }
+        }
+    }
+
+    /// Some of what the chain did to the task is taken back: begin again with what stands.
+    fn start_over(&mut self, id: TaskId, block: u64, effects: &mut Vec<Effect>) {
+        let Some(mut entry) = self.entries.remove(&id) else { return };
+        self.dismiss(&entry, effects);
+        if let Some(place) = entry.place.take() {
+            self.wanting.remove(&place);
+        }
+        if entry.task.status().is_final() {
+            self.finished.retain(|it| *it != id);
+            self.unfinished.insert(id);
+            // Its deal may have been closed with it: a book that holds open tasks only takes its place.
+            let deal = Arc::clone(&entry.deal);
+            let book = self.deals.entry(deal.id).or_insert_with(|| {
+                let end = deal.deal.first.saturating_add(deal.deal.size);
+                DealBook { spec: Arc::clone(&deal), next: end, end, open: 0 }
+            });
+            book.open += 1;
+        }
+        entry.log.retain(|logged| logged.block <= block);
+        entry.receipts.retain(|(.., at)| *at <= block);
+        entry.results = None;
+        entry.task =
+            Task::new(id, entry.deal.id, entry.task.index, entry.deal.terms(), self.limits.task);
+        entry.initialized_block = entry.replay();
+        let start = entry.deal.deal.start;
+        self.entries.insert(id, entry);
+        if self.live {
+            self.drive(start, id, Event::Noticed, effects);
+        }
+    }
+
+    /// Plans and takes the steps, until there is nothing more to do.
+    fn settle(&mut self, now: UnixSeconds, effects: &mut Vec<Effect>) {
+        loop {
+            let steps = self.plan();
+            if steps.is_empty() {
+                return;
+            }
+            let mut progress = false;
+            for step in steps {
+                progress |= match step {
+                    Step::Open { deal, count } => self.open(now, deal, count, effects),
+                    Step::Take { task, worker, weight } => {
+                        let before = effects.len();
+                        self.drive(now, task, Event::Taken { worker, weight }, effects);
+                        effects.len() > before
+                    }
+                };
+            }
+            if !progress {
+                return;
+            }
+        }
+    }
+
+    fn plan(&self) -> Vec<Step> {
+        let deals: Vec<_> = self
+            .arrivals
+            .iter()
+            .filter_map(|id| self.deals.get(id))
+            .filter(|book| book.next < book.end)
+            .map(|book| DealView { deal: book.spec.id, left: book.end - book.next })
+            .collect();
+        let window = self.limits.open_tasks_max.saturating_sub(self.unfinished.len());
+        let workers: Vec<_> = if self.live && !self.wanting.is_empty() {
+            self.workers.iter().filter_map(|(address, entry)| entry.view(*address)).collect()
+        } else {
+            Vec::new()
+        };
+        let runtimes: Vec<_>;
+        let needs = if workers.is_empty() {
+            Vec::new()
+        } else {
+            let wanting: Vec<_> = self
+                .wanting
+                .iter()
+                .take(NEEDS_MAX)
+                .filter_map(|(.., id)| self.entries.get(id))
+                .collect();
+            runtimes = wanting.iter().map(|entry| entry.deal.runtime()).collect();
+            let needs = wanting.iter().zip(&runtimes);
+            needs.map(|(entry, runtime)| Need { task: &entry.task, runtime }).collect()
+        };
+        plan(&World { needs, workers, deals, window: window as u64 })
+    }
+
+    /// Puts the next tasks of a deal to work.
+    fn open(
+        &mut self,
+        now: UnixSeconds,
+        id: DealId,
+        count: u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        for _ in 0..count {
+            let Some(book) = self.deals.get_mut(&id) else { return true };
+            if book.next >= book.end {
+                break;
+            }
+            let (deal, index) = (Arc::clone(&book.spec), book.next);
+            book.next += U256::ONE;
+            let task_id = deal.task_id(index);
+            if self.entries.contains_key(&task_id) {
+                // Told twice, as after a rewind.
+                continue;
+            }
+            book.open += 1;
+            self.seq += 1;
+            let mut entry = Entry {
+                task: Task::new(task_id, id, index, deal.terms(), self.limits.task),
+                deal,
+                results: None,
+                initialized_block: 0,
+                receipts: Vec::new(),
+                log: self.early.remove(&task_id).unwrap_or_default(),
+                seq: self.seq,
+                place: None,
+            };
+            entry.initialized_block = entry.replay();
+            let ended = entry.task.status().is_final();
+            self.entries.insert(task_id, entry);
+            if ended {
+                self.close(task_id);
+                continue;
+            }
+            self.unfinished.insert(task_id);
+            if self.live {
+                self.drive(now, task_id, Event::Noticed, effects);
+            }
+        }
+        self.retire(id);
+        count > 0
+    }
+}
+
+impl Entry {
+    /// Records the whole log in a new task. The block of the initialisation, 0 if there is none.
+    fn replay(&mut self) -> u64 {
+        let mut initialized_block = 0;
+        for logged in &self.log {
+            if logged.event == Event::Initialized {
+                initialized_block = logged.block;
+            }
+            self.task.record(logged.then, logged.event.clone());
+        }
+        initialized_block
+    }
+}
+
+impl WorkerEntry {
+    /// As the plan sees it; nothing if it takes no task now.
+    fn view(&self, worker: Address) -> Option<WorkerView<'_>> {
+        let busy = u32::try_from(self.computing.len()).unwrap_or(u32::MAX);
+        let free = self.capabilities.slots.saturating_sub(busy);
+        (free > 0 && !self.draining).then_some(WorkerView {
+            worker,
+            free,
+            weight: self.weight,
+            runtimes: &self.capabilities.runtimes,
+        })
+    }
+}
+
+fn effect(entry: &Entry, action: Action) -> Option<Effect> {
+    let (task, deal) = (entry.task.id, entry.deal.id);
+    let index = entry.task.index;
+    Some(match action {
+        Action::Initialize => Effect::Initialize { task, deal, index },
+        Action::Assign { worker } => Effect::Tell {
+            worker,
+            message: ToWorker::Assign {
+                task_id: task,
+                deal_id: deal,
+                index: index.saturating_to(),
+            },
+        },
+        Action::Grant { worker } => Effect::Grant { worker, task },
+        Action::AskReveal { worker } => {
+            Effect::Tell { worker, message: ToWorker::Reveal { task_id: task } }
+        }
+        Action::Release { worker } => {
+            Effect::Tell { worker, message: ToWorker::Release { task_id: task } }
+        }
+        Action::Finalize { location, callback_data } => {
+            let callback = entry.deal.deal.callback;
+            Effect::Finalize { task, location, callback, callback_data }
+        }
+        Action::Reopen => Effect::Reopen { task },
+        Action::Claim => Effect::Claim { task },
+        Action::Report(report) => {
+            told(task, &report);
+            return None;
+        }
+    })
+}
+
+fn told(task: TaskId, report: &Report) {
+    match report {
+        Report::Completed => tracing::debug!(%task, "completed"),
+        Report::Failed => tracing::info!(%task, "claimed; the requester is refunded"),
+        Report::Doomed(failure) => {
+            tracing::info!(%task, code = failure.code, message = failure.message, "no result");
+        }
+    }
+}
+
+/// A worker's words, cut to what is worth keeping.
+fn bounded(run: RunFailure) -> Failure {
+    let blame = match run.blame {
+        wire::link::Blame::App => Blame::App,
+        wire::link::Blame::Worker => Blame::Worker,
+        wire::link::Blame::Input => Blame::Input,
+    };
+    Failure {
+        blame,
+        code: cut_end(run.failure.code, 16),
+        message: cut_end(run.failure.message, TEXT_BYTES_MAX),
+        remedy: cut_end(run.failure.remedy, TEXT_BYTES_MAX),
+        exit_code: run.exit_code,
+        stdout_tail: cut_start(run.stdout_tail, TAIL_BYTES_MAX),
+        stderr_tail: cut_start(run.stderr_tail, TAIL_BYTES_MAX),
+    }
+}
+
+fn cut_end(mut text: String, most: usize) -> String {
+    let at = text.floor_char_boundary(most);
+    text.truncate(at);
+    text
+}
+
+fn cut_start(text: String, most: usize) -> String {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(most));
+    if from == 0 { text } else { text[from..].to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Deals, with all that their tasks need, read once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::{Address, U256};
+use orders::task_id;
+use parking_lot::Mutex;
+use primitives::{CategoryId, DealId, TaskId};
+use tasks::Terms;
+use wire::params::Params;
+
+/// A deal as the scheduler needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct DealSpec {
+    pub(crate) id: DealId,
+    /// The block that made it.
+    pub(crate) block: u64,
+    pub(crate) deal: chain::Deal,
+    /// The category's unit of time.
+    pub(crate) run_seconds: u64,
+    /// `WASM`, `DOCKER`.
+    pub(crate) app_kind: String,
+    pub(crate) app_location: String,
+    pub(crate) command_line: String,
+}
+
+impl DealSpec {
+    pub(crate) fn terms(&self) -> Terms {
+        let start = self.deal.start;
+        Terms {
+            trust: self.deal.trust,
+            callback: !self.deal.callback.is_zero(),
+            run_seconds: self.run_seconds,
+            contribution_deadline: start
+                .saturating_add(self.run_seconds.saturating_mul(CONTRIBUTION_RATIO)),
+            final_deadline: start.saturating_add(self.run_seconds.saturating_mul(FINAL_RATIO)),
+        }
+    }
+
+    pub(crate) fn task_id(&self, index: U256) -> TaskId {
+        task_id(self.id, index)
+    }
+
+    /// What a worker must be able to run: `wasm`, `docker`.
+    pub(crate) fn runtime(&self) -> String {
+        self.app_kind.to_ascii_lowercase()
+    }
+}
+
+/// Units of time until contributions end.
+const CONTRIBUTION_RATIO: u64 = 7;
+/// Units of time until a task can be claimed.
+const FINAL_RATIO: u64 = 10;
+const REMEMBERED_MAX: usize = 4_096;
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Reads deals. What cannot change is remembered.
+pub(crate) struct DealReader {
+    client: chain::Client,
+    categories: Mutex<HashMap<CategoryId, u64>>,
+    apps: Mutex<HashMap<Address, (String, String)>>,
+}
+
+impl DealReader {
+    pub(crate) fn new(client: chain::Client) -> Self {
+        Self { client, categories: Mutex::default(), apps: Mutex::default() }
+    }
+
+    /// The deal, however long the chain is out of reach; nothing if the chain knows no such deal (any more).
+    pub(crate) async fn read(&self, id: DealId, block: u64) -> Option<Arc<DealSpec>> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.try_read(id, block).await {
+                Ok(spec) => return Some(Arc::new(spec)),
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, deal = %id, "reading a deal again in {pause:?}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => {
+                    tracing::error!(%error, deal = %id, "a deal that was noticed cannot be read");
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn try_read(&self, id: DealId, block: u64) -> chain::Result<DealSpec> {
+        let deal = self.client.deal(id).await?;
+        let (run_seconds, app) =
+            futures::try_join!(self.run_seconds(deal.category), self.app(deal.app.pointer))?;
+        let (app_kind, app_location) = app;
+        let command_line = Params::parse(&deal.params).args.unwrap_or_default();
+        Ok(DealSpec { id, block, deal, run_seconds, app_kind, app_location, command_line })
+    }
+
+    async fn run_seconds(&self, category: CategoryId) -> chain::Result<u64> {
+        let known = self.categories.lock().get(&category).copied();
+        if let Some(seconds) = known {
+            return Ok(seconds);
+        }
+        let seconds = self.client.category(category).await?.work_clock_seconds;
+        remember(&self.categories, category, seconds);
+        Ok(seconds)
+    }
+
+    async fn app(&self, app: Address) -> chain::Result<(String, String)> {
+        let known = self.apps.lock().get(&app).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let app_info = self.client.app(app).await?;
+        let location = String::from_utf8_lossy(&app_info.multiaddr).into_owned();
+        let summary = (app_info.kind, location);
+        remember(&self.apps, app, summary.clone());
+        Ok(summary)
+    }
+}
+
+fn remember<K: std::hash::Hash + Eq, V>(known: &Mutex<HashMap<K, V>>, key: K, value: V) {
+    let mut known = known.lock();
+    if known.len() >= REMEMBERED_MAX {
+        known.clear();
+    }
+    known.insert(key, value);
+}

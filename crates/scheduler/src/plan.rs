@@ -1,0 +1,120 @@
+//! Who takes what: from all that is known to the steps to take. Pure, so every decision can be looked at in a test.
+//!
+//! Started tasks come before fresh ones (somebody's stake or time hangs on them), then those with the earlier deadline,
+//! then first come first served. The worker with the most free slots is asked, the heavier one among equals. Deals
+//! larger than the window are opened bit by bit, the oldest first.
+
+use alloy_primitives::{Address, U256};
+use primitives::{DealId, TaskId};
+use tasks::Task;
+
+/// What is known.
+#[derive(Debug)]
+pub struct World<'a> {
+    /// Tasks that want workers, most urgent first.
+    pub needs: Vec<Need<'a>>,
+    /// Workers that are connected and take tasks.
+    pub workers: Vec<WorkerView<'a>>,
+    /// Deals with tasks that nobody has looked at yet, oldest first.
+    pub deals: Vec<DealView>,
+    /// How many more tasks may be at work.
+    pub window: u64,
+}
+
+/// A task that wants workers.
+#[derive(Debug)]
+pub struct Need<'a> {
+    /// The task.
+    pub task: &'a Task,
+    /// What a worker must be able to run: `wasm`, `docker`.
+    pub runtime: &'a str,
+}
+
+/// A worker.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerView<'a> {
+    /// Its wallet.
+    pub worker: Address,
+    /// How many more tasks it can compute at once.
+    pub free: u32,
+    /// How much its word counts.
+    pub weight: U256,
+    /// What it can run.
+    pub runtimes: &'a [String],
+}
+
+/// A deal that is not wholly at work.
+#[derive(Debug, Clone, Copy)]
+pub struct DealView {
+    /// Which deal.
+    pub deal: DealId,
+    /// How many of its tasks nobody has looked at.
+    pub left: U256,
+}
+
+/// Something to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Put the deal's next tasks to work.
+    Open {
+        /// Which deal.
+        deal: DealId,
+        /// How many tasks.
+        count: u64,
+    },
+    /// Give a task to a worker.
+    Take {
+        /// Which task.
+        task: TaskId,
+        /// To whom.
+        worker: Address,
+        /// How much its word counts.
+        weight: U256,
+    },
+}
+
+/// Decides. The same world always gives the same steps.
+pub fn plan(world: &World<'_>) -> Vec<Step> {
+    let mut steps = open(world);
+    let mut workers = world.workers.clone();
+    for need in &world.needs {
+        let mut wanted = need.task.wanted();
+        let mut asked: Vec<Address> = Vec::new();
+        while wanted > 0 {
+            let able = workers.iter_mut().filter(|it| {
+                it.free > 0
+                    && !asked.contains(&it.worker)
+                    && it.runtimes.iter().any(|runtime| runtime == need.runtime)
+                    && need.task.may_take(it.worker)
+            });
+            // Among equals the lowest address, so that the choice does not depend on the order of the list.
+            let best = able.max_by_key(|it| (it.free, it.weight, std::cmp::Reverse(it.worker)));
+            let Some(best) = best else { break };
+            best.free -= 1;
+            asked.push(best.worker);
+            steps.push(Step::Take { task: need.task.id, worker: best.worker, weight: best.weight });
+            wanted -= 1;
+        }
+        if workers.iter().all(|it| it.free == 0) {
+            break;
+        }
+    }
+    steps
+}
+
+fn open(world: &World<'_>) -> Vec<Step> {
+    let mut window = world.window;
+    let mut steps = Vec::new();
+    for deal in &world.deals {
+        let count = window.min(deal.left.saturating_to());
+        if count == 0 {
+            break;
+        }
+        window -= count;
+        steps.push(Step::Open { deal: deal.deal, count });
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests;
