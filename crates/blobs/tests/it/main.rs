@@ -112,7 +112,7 @@ async fn the_gateway() {
     .await;
     check(&blobs, "GET /ipfs/QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH", NONE, &expect![[r#"
         404
-        content-length: 150
+        content-length: 168
         {"error":{"code":"GM-4304","message":"no blob QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH here","remedy":"add the file to this gateway, or ask the one that has it"}}"#]]).await;
     let response = ask(&blobs, Request::get("/ipfs/nonsense").body(Body::empty()).unwrap()).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);

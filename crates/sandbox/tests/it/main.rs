@@ -1,6 +1,7 @@
 //! The sandbox from outside: programs that behave, and programs that do not.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod examples;
 mod hostile;
 mod programs;
 mod well_behaved;
