@@ -1,0 +1,113 @@
+//! Running the binary.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// No verb of a test takes this long; one that does hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The binary, with a home of its own.
+#[derive(Clone)]
+pub struct Gristmill {
+    binary: PathBuf,
+    home: Arc<TempDir>,
+}
+
+impl Gristmill {
+    /// That binary, and a new home for it.
+    pub fn new(binary: impl Into<PathBuf>) -> Result<Self> {
+        Ok(Self { binary: binary.into(), home: Arc::new(tempfile::tempdir()?) })
+    }
+
+    /// A place for the test's own files, gone at its end.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Puts a file into the home.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
+        let path = self.home().join(name);
+        std::fs::write(&path, content)?;
+        Ok(path)
+    }
+
+    /// A verb, not yet started: nothing of the environment reaches it that could change what it does.
+    pub(crate) fn command<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()))
+            .current_dir(self.home())
+            .env("GRISTMILL_HOME", self.home())
+            .env("NO_COLOR", "1")
+            .env_remove("GRISTMILL_MARKET")
+            .env_remove("GRISTMILL_KEY_FILE")
+            .env_remove("GRISTMILL_DATA_DIR")
+            .env_remove("GRISTMILL_PORT")
+            .env_remove("GRISTMILL_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a verb to its end, however that is.
+    ///
+    /// # Errors
+    /// If it cannot be started or takes two minutes.
+    pub async fn run<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Ran> {
+        let started = Instant::now();
+        let ended = timeout(PATIENCE, self.command(arguments).output())
+            .await
+            .context("the command did not end")?
+            .with_context(|| format!("cannot run {}", self.binary.display()))?;
+        Ok(Ran {
+            code: ended.status.code(),
+            stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+            elapsed: started.elapsed(),
+        })
+    }
+}
+
+/// A verb that has ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; none if it was killed.
+    pub code: Option<i32>,
+    /// All of its stdout.
+    pub stdout: String,
+    /// All of its stderr.
+    pub stderr: String,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Ran {
+    /// The same, if it went well.
+    pub fn ok(self) -> Result<Self> {
+        ensure!(self.code == Some(0), "failed: {self:#?}");
+        Ok(self)
+    }
+
+    /// The one JSON object on its stdout.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("not one object: {self:#?}"))
+    }
+
+    /// The code of its failure, as told with `--json`.
+    pub fn failure_code(&self) -> Result<String> {
+        ensure!(self.code != Some(0), "went well: {self:#?}");
+        let said = self.json()?;
+        let code = said["error"]["code"].as_str();
+        Ok(code.with_context(|| format!("no code: {self:#?}"))?.to_owned())
+    }
+}

@@ -1,0 +1,103 @@
+//! Small WebAssembly programs, put together from text: good ones, and bad ones that each fail in their own way.
+
+use anyhow::Result;
+
+/// What every program here can use: `$print` to a descriptor, `$save` as a file among the results, `$declare` that what
+/// was printed is the result.
+const LIBRARY: &str = r#"
+    (import "wasi_snapshot_preview1" "fd_write"
+      (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+      (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 2)
+    (data (i32.const 512) "computed.json")
+    (data (i32.const 544) "{\"deterministic-output-path\":\"/iexec_out/stdout.txt\"}")
+    (func $print (param $descriptor i32) (param $text i32) (param $length i32)
+      (i32.store (i32.const 0) (local.get $text))
+      (i32.store (i32.const 4) (local.get $length))
+      (drop (call $fd_write (local.get $descriptor) (i32.const 0) (i32.const 1) (i32.const 8))))
+    (func $save (param $name i32) (param $name_length i32) (param $text i32) (param $length i32)
+      (drop (call $path_open (i32.const 4) (i32.const 0)
+        (local.get $name) (local.get $name_length)
+        (i32.const 1) (i64.const 0x1fffffff) (i64.const 0) (i32.const 0) (i32.const 16)))
+      (call $print (i32.load (i32.const 16)) (local.get $text) (local.get $length))
+      (drop (call $fd_close (i32.load (i32.const 16)))))
+    (func $declare
+      (call $save (i32.const 512) (i32.const 13) (i32.const 544) (i32.const 53)))
+"#;
+
+fn program(data: &str, body: &str) -> Result<Vec<u8>> {
+    let text = format!(r#"(module {LIBRARY} {data} (func (export "_start") {body}))"#);
+    Ok(wat::parse_str(text)?)
+}
+
+/// A program that does something, prints, and does something more.
+fn printing(text: &str, before: &str, after: &str) -> Result<Vec<u8>> {
+    let escaped: String = text.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    let data = format!(r#"(data (i32.const 1024) "{escaped}")"#);
+    let print = format!("(call $print (i32.const 1) (i32.const 1024) (i32.const {}))", text.len());
+    program(&data, &format!("{before} {print} {after}"))
+}
+
+/// Prints that text, which is its result.
+pub fn greeting(text: &str) -> Result<Vec<u8>> {
+    printing(text, "", "(call $declare)")
+}
+
+/// The same after so many turns of a loop: a few million take some milliseconds.
+pub fn slow_greeting(text: &str, turns: u64) -> Result<Vec<u8>> {
+    let wait = format!(
+        "(loop $again
+           (local.set $left (i64.add (local.get $left) (i64.const 1)))
+           (br_if $again (i64.ne (local.get $left) (i64.const {turns}))))"
+    );
+    printing(text, &format!("(local $left i64) {wait}"), "(call $declare)")
+}
+
+/// Ends in a trap, after a last word.
+pub fn trap() -> Result<Vec<u8>> {
+    printing("about to fall\n", "", "(unreachable)")
+}
+
+/// Takes memory until there is none.
+pub fn glutton() -> Result<Vec<u8>> {
+    program("", "(loop $again (drop (memory.grow (i32.const 256))) (br $again))")
+}
+
+/// Never ends.
+pub fn treadmill() -> Result<Vec<u8>> {
+    program("", "(loop $again (br $again))")
+}
+
+/// Ends well and says nothing about its result.
+pub fn silent() -> Result<Vec<u8>> {
+    printing("I did it\n", "", "")
+}
+
+/// Ends with an exit code of its own.
+pub fn quitter() -> Result<Vec<u8>> {
+    printing("no input\n", "", "(call $exit (i32.const 3))")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_them_are_well_formed() {
+        let all = [
+            greeting("a \"b\"\n"),
+            trap(),
+            glutton(),
+            treadmill(),
+            silent(),
+            quitter(),
+            slow_greeting("x", 9),
+        ];
+        for program in all {
+            assert!(program.unwrap().starts_with(b"\0asm"));
+        }
+    }
+}
