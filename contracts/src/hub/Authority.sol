@@ -2,6 +2,8 @@
 pragma solidity 0.8.37;
 
 import {IERC1271, IERC734} from "../interfaces/IExternal.sol";
+import {OrderHashes} from "../libraries/OrderHashes.sol";
+import {Deals} from "./Deals.sol";
 import {HubStorage} from "./HubStorage.sol";
 import {Narrow} from "./Narrow.sol";
 
@@ -79,8 +81,30 @@ abstract contract Authority {
 
     /* ORDERS ON CHAIN: presigner and consumed volume share a word. */
 
+    /// @notice The separator order hashes are made with; zero until configured.
+    function _separator() internal view returns (bytes32) {
+        uint256 chainId = HubStorage.data().domainChainId;
+        return chainId == 0 ? bytes32(0) : OrderHashes.separator(chainId);
+    }
+
+    /// @notice How much of an order is used up. The first deal of a request order consumes without writing so: the deal
+    /// itself shows it.
     function _consumed(bytes32 hash, uint256 order) internal view returns (uint256) {
+        uint256 field = order >> 160;
+        if (field == 0) {
+            uint256 ref = Deals.refOf(_dealid(hash, 0));
+            return Deals.exists(ref) ? Deals.read(ref).botSize : 0;
+        }
+        return _written(hash, order);
+    }
+
+    /// @notice The same, of an order that is not a request.
+    function _written(bytes32 hash, uint256 order) internal view returns (uint256) {
         return Narrow.get(order >> 160, Narrow.MAX_96, Narrow.CONSUMED, hash);
+    }
+
+    function _dealid(bytes32 requestHash, uint256 consumed) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(requestHash, consumed));
     }
 
     function _setConsumed(bytes32 hash, uint256 order, uint256 consumed) internal {

@@ -9,80 +9,85 @@ import {HubStorage} from "./HubStorage.sol";
 /// refer to it by. The record holds the other 16 bytes: a deal id is only ever matched whole.
 ///
 /// ```text
-/// 00 flags [terms, packed or wide] params
+/// 00 flags 1, lengths 6, id 16, app, its owner, workerpool, its owner, requester (20 each)
+/// [dataset, its owner] [sponsor] [beneficiary] [callback], numbers, params
 /// ```
+/// Each of the twelve numbers takes as many bytes as it needs, said by its four bits of the lengths: 0 to 14, or 15 for
+/// a whole word. Parties that are nobody, or the requester, are left out.
 library Deals {
+    /// @dev The numbers come first and in the order of the record: both are read and written as one run of words.
     /// @param timeref Seconds, of the deal's category.
+    /// @param stakeRatio Percent of the workerpool's price that is `workerStake`.
     struct Terms {
-        bytes32 dealid;
-        address app;
-        address appOwner;
-        uint256 appPrice;
-        address dataset;
-        address datasetOwner;
-        uint256 datasetPrice;
-        address workerpool;
-        address workerpoolOwner;
-        uint256 workerpoolPrice;
-        uint256 trust;
-        uint256 category;
-        bytes32 tag;
-        address requester;
-        address beneficiary;
-        address callback;
-        address sponsor;
         uint256 startTime;
         uint256 timeref;
         uint256 botFirst;
         uint256 botSize;
+        uint256 trust;
+        uint256 category;
+        bytes32 tag;
         uint256 stakeRatio;
-        uint256 workerStake;
         uint256 schedulerRewardRatio;
+        uint256 appPrice;
+        uint256 datasetPrice;
+        uint256 workerpoolPrice;
+        uint256 workerStake;
+        bytes32 dealid;
+        address app;
+        address appOwner;
+        address workerpool;
+        address workerpoolOwner;
+        address requester;
+        address dataset;
+        address datasetOwner;
+        address sponsor;
+        address beneficiary;
+        address callback;
     }
 
     uint256 private constant HAS_DATASET = 1;
     uint256 private constant HAS_SPONSOR = 2;
     uint256 private constant HAS_BENEFICIARY = 4;
     uint256 private constant HAS_CALLBACK = 8;
-    uint256 private constant IS_WIDE = 16;
+    /// @dev The record is only a stub: the deal is too long to be code.
+    uint256 private constant IS_LONG = 16;
 
-    /// @dev Length of `Terms` when encoded as words.
-    uint256 private constant WIDE = 24 * 32;
-    /// @dev Length of what every packed record has, and of the parties that only some have.
-    uint256 private constant PACKED = 163;
-    uint256 private constant DATASET = 48;
+    uint256 private constant NUMBERS = 12;
+    /// @dev Length of what every record begins with, and of a party.
+    uint256 private constant FIXED = 124;
     uint256 private constant PARTY = 20;
+    /// @dev No record's beginning, up to the params, is longer.
+    uint256 private constant LONGEST = FIXED + 5 * PARTY + NUMBERS * 32;
 
+    /// @notice What stands for a deal where 32 bytes are too many.
     function refOf(bytes32 dealid) internal pure returns (uint256) {
         return uint256(dealid) >> 128;
+    }
+
+    /// @notice Whether there is a deal under the reference.
+    function exists(uint256 ref) internal view returns (bool) {
+        return Records.addressOf(bytes32(ref)).code.length != 0;
     }
 
     /* WRITING */
 
     function write(Terms memory terms, string calldata params) internal {
         bytes32 key = bytes32(refOf(terms.dealid));
-        bytes memory content = fits(terms) ? packed(terms, params) : wide(terms, params);
+        bytes memory content = encode(terms, params);
         if (content.length > Records.MAX_LENGTH) {
-            HubStorage.Layout storage $ = HubStorage.data();
-            require($.longRecords[key].length == 0);
-            $.longRecords[key] = content;
-        } else {
-            require(Records.write(key, content) != address(0));
+            HubStorage.data().longRecords[key] = content;
+            content = abi.encodePacked(uint16(IS_LONG));
         }
+        require(Records.write(key, content) != address(0));
     }
 
-    function fits(Terms memory terms) private pure returns (bool) {
-        return (terms.appPrice | terms.datasetPrice | terms.workerpoolPrice) >> 64 == 0
-            && (terms.trust | uint256(terms.tag) | terms.timeref | terms.botFirst | terms.botSize) >> 32 == 0
-            && terms.category >> 16 == 0 && (terms.stakeRatio | terms.schedulerRewardRatio) >> 8 == 0;
-    }
-
-    function packed(Terms memory terms, string calldata params) private pure returns (bytes memory content) {
+    function encode(Terms memory terms, string calldata params) private pure returns (bytes memory) {
+        (uint256 lengths, bytes memory numbers) = encodeNumbers(terms);
         uint256 flags;
         bytes memory parties;
         if (terms.dataset != address(0)) {
             flags |= HAS_DATASET;
-            parties = abi.encodePacked(terms.dataset, terms.datasetOwner, uint64(terms.datasetPrice));
+            parties = abi.encodePacked(terms.dataset, terms.datasetOwner);
         }
         if (terms.sponsor != terms.requester) {
             flags |= HAS_SPONSOR;
@@ -96,86 +101,48 @@ library Deals {
             flags |= HAS_CALLBACK;
             parties = abi.encodePacked(parties, terms.callback);
         }
-        return bytes.concat(
-            abi.encodePacked(
-                uint16(flags),
-                uint128(uint256(terms.dealid)),
-                uint40(terms.startTime),
-                uint32(terms.timeref),
-                uint32(terms.botFirst),
-                uint32(terms.botSize),
-                uint32(terms.trust),
-                uint16(terms.category),
-                uint32(uint256(terms.tag)),
-                uint8(terms.stakeRatio),
-                uint8(terms.schedulerRewardRatio)
-            ),
-            abi.encodePacked(
-                terms.app,
-                terms.appOwner,
-                uint64(terms.appPrice),
-                terms.workerpool,
-                terms.workerpoolOwner,
-                uint64(terms.workerpoolPrice),
-                terms.requester
-            ),
+        return abi.encodePacked(
+            uint16(flags),
+            uint48(lengths),
+            uint128(uint256(terms.dealid)),
+            terms.app,
+            terms.appOwner,
+            terms.workerpool,
+            terms.workerpoolOwner,
+            terms.requester,
             parties,
-            bytes(params)
+            numbers,
+            params
         );
     }
 
-    function wide(Terms memory terms, string calldata params) private pure returns (bytes memory) {
-        return bytes.concat(bytes2(uint16(IS_WIDE)), abi.encode(terms), bytes(params));
+    function encodeNumbers(Terms memory terms) private pure returns (uint256 lengths, bytes memory numbers) {
+        assembly ("memory-safe") {
+            numbers := mload(0x40)
+            let end := add(numbers, 32)
+            for { let i := 0 } lt(i, NUMBERS) { i := add(i, 1) } {
+                let value := mload(add(terms, shl(5, i)))
+                let length := 0
+                for { let rest := value } rest { rest := shr(8, rest) } { length := add(length, 1) }
+                let code := length
+                if gt(length, 14) {
+                    code := 15
+                    length := 32
+                }
+                mstore(end, shl(sub(256, shl(3, length)), value))
+                end := add(end, length)
+                lengths := or(shl(4, lengths), code)
+            }
+            mstore(numbers, sub(end, add(numbers, 32)))
+            mstore(0x40, and(add(end, 63), not(31)))
+        }
     }
 
     /* READING */
 
     /// @notice Terms under a reference. All zero when there is no such deal.
     function read(uint256 ref) internal view returns (Terms memory terms) {
-        bytes memory content = load(ref, PACKED + DATASET + 3 * PARTY);
-        uint256 flags = uint8(content[1]);
-        if (flags & IS_WIDE != 0) {
-            content = load(ref, 2 + WIDE);
-            assembly ("memory-safe") {
-                mcopy(terms, add(content, 34), WIDE)
-            }
-            return terms;
-        }
-        uint256 pos;
-        assembly ("memory-safe") {
-            pos := add(content, 34)
-        }
-        // A word of the record, shifted down to the field's width.
-        terms.dealid = bytes32((ref << 128) | take(pos, 128));
-        terms.startTime = take(pos + 16, 40);
-        terms.timeref = take(pos + 21, 32);
-        terms.botFirst = take(pos + 25, 32);
-        terms.botSize = take(pos + 29, 32);
-        terms.trust = take(pos + 33, 32);
-        terms.category = take(pos + 37, 16);
-        terms.tag = bytes32(take(pos + 39, 32));
-        terms.stakeRatio = take(pos + 43, 8);
-        terms.schedulerRewardRatio = take(pos + 44, 8);
-        terms.app = party(pos + 45);
-        terms.appOwner = party(pos + 65);
-        terms.appPrice = take(pos + 85, 64);
-        terms.workerpool = party(pos + 93);
-        terms.workerpoolOwner = party(pos + 113);
-        terms.workerpoolPrice = take(pos + 133, 64);
-        terms.requester = party(pos + 141);
-        pos += PACKED - 2;
-        if (flags & HAS_DATASET != 0) {
-            terms.dataset = party(pos);
-            terms.datasetOwner = party(pos + 20);
-            terms.datasetPrice = take(pos + 40, 64);
-            pos += DATASET;
-        }
-        (terms.sponsor, pos) = flags & HAS_SPONSOR != 0 ? (party(pos), pos + PARTY) : (terms.requester, pos);
-        (terms.beneficiary, pos) = flags & HAS_BENEFICIARY != 0 ? (party(pos), pos + PARTY) : (terms.requester, pos);
-        if (flags & HAS_CALLBACK != 0) terms.callback = party(pos);
-        unchecked {
-            terms.workerStake = terms.workerpoolPrice * terms.stakeRatio / 100; // 64 + 8 bits
-        }
+        (terms,) = decode(ref, load(ref, LONGEST));
     }
 
     /// @notice The deal with exactly this id. All zero when there is none.
@@ -184,15 +151,12 @@ library Deals {
         if (terms.dealid != dealid) delete terms;
     }
 
-    function paramsOf(Terms memory terms) internal view returns (string memory) {
-        uint256 ref = refOf(terms.dealid);
-        bytes memory content = load(ref, type(uint256).max);
-        if (content.length < 2) return "";
-        uint256 flags = uint8(content[1]);
-        uint256 offset = flags & IS_WIDE != 0
-            ? 2 + WIDE
-            : PACKED + (flags & HAS_DATASET != 0 ? DATASET : 0) + (flags & HAS_SPONSOR != 0 ? PARTY : 0)
-                + (flags & HAS_BENEFICIARY != 0 ? PARTY : 0) + (flags & HAS_CALLBACK != 0 ? PARTY : 0);
+    function paramsOf(bytes32 dealid) internal view returns (string memory) {
+        uint256 ref = refOf(dealid);
+        uint256 size = Records.addressOf(bytes32(ref)).code.length;
+        bytes memory content = load(ref, size);
+        if (size == 0) return "";
+        (, uint256 offset) = decode(ref, content);
         assembly ("memory-safe") {
             let length := sub(mload(content), offset)
             content := add(content, offset)
@@ -201,15 +165,50 @@ library Deals {
         return string(content);
     }
 
-    function load(uint256 ref, uint256 length) private view returns (bytes memory) {
-        bytes32 key = bytes32(ref);
-        address record = Records.addressOf(key);
-        uint256 size = record.code.length;
-        if (size == 0) {
-            bytes memory content = HubStorage.data().longRecords[key];
-            if (content.length != 0) return content;
+    /// @return terms What the record says.
+    /// @return length Of what comes before the params.
+    function decode(uint256 ref, bytes memory content) private pure returns (Terms memory terms, uint256 length) {
+        uint256 start;
+        assembly ("memory-safe") {
+            start := add(content, 32)
         }
-        return Records.slice(record, 0, length == type(uint256).max ? size : length);
+        uint256 flags = take(start, 16);
+        uint256 lengths = take(start + 2, 48);
+        uint256 low = take(start + 8, 128);
+        // A record that is not there reads as zeros, and no app has the address zero.
+        terms.app = party(start + 24);
+        if (terms.app == address(0)) return (terms, 0);
+        terms.dealid = bytes32((ref << 128) | low);
+        terms.appOwner = party(start + 44);
+        terms.workerpool = party(start + 64);
+        terms.workerpoolOwner = party(start + 84);
+        terms.requester = party(start + 104);
+        uint256 pos = start + FIXED;
+        if (flags & HAS_DATASET != 0) {
+            terms.dataset = party(pos);
+            terms.datasetOwner = party(pos + PARTY);
+            pos += 2 * PARTY;
+        }
+        (terms.sponsor, pos) = flags & HAS_SPONSOR != 0 ? (party(pos), pos + PARTY) : (terms.requester, pos);
+        (terms.beneficiary, pos) = flags & HAS_BENEFICIARY != 0 ? (party(pos), pos + PARTY) : (terms.requester, pos);
+        (terms.callback, pos) = flags & HAS_CALLBACK != 0 ? (party(pos), pos + PARTY) : (address(0), pos);
+        assembly ("memory-safe") {
+            for { let i := 0 } lt(i, NUMBERS) { i := add(i, 1) } {
+                let bits := shl(3, and(shr(sub(44, shl(2, i)), lengths), 15))
+                if gt(bits, 112) { bits := 256 }
+                mstore(add(terms, shl(5, i)), shr(sub(256, bits), mload(pos)))
+                pos := add(pos, shr(3, bits))
+            }
+        }
+        terms.workerStake = terms.workerpoolPrice * terms.stakeRatio / 100;
+        length = pos - start;
+    }
+
+    /// @dev A stub stands for a record in storage.
+    function load(uint256 ref, uint256 length) private view returns (bytes memory content) {
+        bytes32 key = bytes32(ref);
+        content = Records.slice(Records.addressOf(key), 0, length);
+        if (length > 1 && uint8(content[1]) & IS_LONG != 0) content = HubStorage.data().longRecords[key];
     }
 
     function take(uint256 pos, uint256 bits) private pure returns (uint256 value) {

@@ -165,7 +165,7 @@ contract Hub is IHubCore, Ledger, Authority {
         IexecLibOrders_v5.WorkerpoolOrder calldata workerpoolorder,
         IexecLibOrders_v5.RequestOrder calldata requestorder
     ) external view returns (uint256) {
-        bytes32 separator = HubStorage.data().domainSeparator;
+        bytes32 separator = _separator();
         Seen memory none;
         return _volume(
             apporder,
@@ -175,7 +175,7 @@ contract Hub is IHubCore, Ledger, Authority {
             workerpoolorder,
             _seen(separator, workerpoolorder.structHash()),
             requestorder,
-            _seen(separator, requestorder.structHash())
+            _seenRequest(separator, requestorder.structHash())
         );
     }
 
@@ -191,8 +191,8 @@ contract Hub is IHubCore, Ledger, Authority {
 
         // Do the orders fit each other?
         deal.category = requestorder.category;
-        require(requestorder.category == workerpoolorder.category, "iExecV5-matchOrders-0x00");
-        require(requestorder.category < $.categories.length, "iExecV5-matchOrders-0x01");
+        require(deal.category == workerpoolorder.category, "iExecV5-matchOrders-0x00");
+        deal.timeref = _timeref(deal.category);
         require(requestorder.trust <= workerpoolorder.trust, "iExecV5-matchOrders-0x02");
         require(apporder.appprice <= requestorder.appmaxprice, "iExecV5-matchOrders-0x03");
         require(datasetorder.datasetprice <= requestorder.datasetmaxprice, "iExecV5-matchOrders-0x04");
@@ -205,7 +205,7 @@ contract Hub is IHubCore, Ledger, Authority {
         _requireAllowed(apporder, datasetorder, workerpoolorder, requestorder);
 
         // Are they the owners'?
-        bytes32 separator = $.domainSeparator;
+        bytes32 separator = _separator();
         bool registered;
         Seen memory app = _seen(separator, apporder.structHash());
         deal.app = apporder.app;
@@ -235,7 +235,7 @@ contract Hub is IHubCore, Ledger, Authority {
             "iExecV5-matchOrders-0x41"
         );
 
-        Seen memory request = _seen(separator, requestorder.structHash());
+        Seen memory request = _seenRequest(separator, requestorder.structHash());
         require(
             _signedOrPresigned(requestorder.requester, request.word, request.hash, requestorder.sign),
             "iExecV5-matchOrders-0x50"
@@ -246,7 +246,7 @@ contract Hub is IHubCore, Ledger, Authority {
         require(volume > 0, "iExecV5-matchOrders-0x60");
 
         // The deal
-        deal.dealid = keccak256(abi.encodePacked(request.hash, request.consumed));
+        deal.dealid = _dealid(request.hash, request.consumed);
         deal.appPrice = apporder.appprice;
         deal.workerpoolPrice = workerpoolorder.workerpoolprice;
         deal.trust = requestorder.trust > 0 ? requestorder.trust : 1;
@@ -255,7 +255,6 @@ contract Hub is IHubCore, Ledger, Authority {
         deal.callback = requestorder.callback;
         deal.sponsor = sponsor;
         deal.startTime = block.timestamp;
-        deal.timeref = $.categories[deal.category].workClockTimeRef;
         deal.botFirst = request.consumed;
         deal.botSize = volume;
         deal.stakeRatio = IWorkerpool(deal.workerpool).m_workerStakeRatioPolicy();
@@ -265,7 +264,7 @@ contract Hub is IHubCore, Ledger, Authority {
         _consume(app, volume);
         if (deal.dataset != address(0)) _consume(dataset, volume);
         _consume(workerpool, volume);
-        _consume(request, volume);
+        if (request.consumed != 0) _consume(request, volume); // else the deal itself shows it
 
         Held memory held;
         _lock(held, sponsor, Rules.taskPrice(deal) * volume);
@@ -299,7 +298,19 @@ contract Hub is IHubCore, Ledger, Authority {
     function _seen(bytes32 separator, bytes32 structHash) private view returns (Seen memory seen) {
         seen.hash = OrderHashes.typed(separator, structHash);
         seen.word = HubStorage.data().orders[seen.hash];
-        seen.consumed = _consumed(seen.hash, seen.word);
+        seen.consumed = _written(seen.hash, seen.word);
+    }
+
+    function _seenRequest(bytes32 separator, bytes32 structHash) private view returns (Seen memory seen) {
+        seen = _seen(separator, structHash);
+        if (seen.consumed == 0) seen.consumed = _consumed(seen.hash, seen.word);
+    }
+
+    function _timeref(uint256 category) private view returns (uint256) {
+        uint256 kept = HubStorage.data().timerefs[category];
+        if (kept != 0) return kept - 1;
+        require(category < HubStorage.data().categories.length, "iExecV5-matchOrders-0x01");
+        return HubStorage.data().categories[category].workClockTimeRef;
     }
 
     function _consume(Seen memory seen, uint256 volume) private {
@@ -415,19 +426,23 @@ contract Hub is IHubCore, Ledger, Authority {
         Tasks.Head memory task = Tasks.read(taskid);
         require(task.status == Rules.REVEALING);
         require(block.timestamp < task.revealDeadline);
-        (uint256 index, Tasks.Ballot memory ballot) = _ballotOf(taskid, task.ballots, msg.sender);
+        uint256 index = Tasks.find(taskid, task.ballots, msg.sender);
+        Tasks.Ballot memory ballot = Tasks.readBallot(taskid, index);
+        Tasks.Ballot memory first = index == task.group ? ballot : Tasks.readBallot(taskid, task.group);
         require(ballot.group == task.group && !ballot.proved);
         HubStorage.Task storage kept = HubStorage.data().tasks[taskid];
         bytes32 result = kept.ballots[task.group].result;
-        require(result == (task.revealed == 0 ? Rules.resultHash(taskid, resultDigest) : resultDigest));
+        require(result == (first.opened ? resultDigest : Rules.resultHash(taskid, resultDigest)));
         require(kept.ballots[index].seal == Rules.resultSeal(msg.sender, taskid, resultDigest));
 
+        if (!first.opened) {
+            first.opened = true;
+            kept.ballots[task.group].result = resultDigest;
+            if (index != task.group) Tasks.writeBallot(taskid, task.group, first);
+        }
         ballot.proved = true;
-        Tasks.writeBallot(taskid, index, ballot);
         kept.ballots[index].seal = 0;
-        if (task.revealed == 0) kept.ballots[task.group].result = resultDigest;
-        task.revealed += 1;
-        Tasks.write(taskid, task);
+        Tasks.writeBallot(taskid, index, ballot);
 
         emit TaskReveal(taskid, msg.sender, resultDigest);
     }
@@ -439,9 +454,9 @@ contract Hub is IHubCore, Ledger, Authority {
         Deals.Terms memory deal = Deals.read(task.dealRef);
         require(msg.sender == deal.workerpoolOwner);
         require(block.timestamp < Rules.finalDeadline(deal));
-        require(block.timestamp >= task.revealDeadline && task.revealed == 0);
-
         Tasks.Ballot memory first = Tasks.readBallot(taskid, task.group);
+        require(block.timestamp >= task.revealDeadline && !first.opened);
+
         first.rejected = true;
         Tasks.writeBallot(taskid, task.group, first);
         task.status = Rules.ACTIVE;
@@ -460,9 +475,8 @@ contract Hub is IHubCore, Ledger, Authority {
         Deals.Terms memory deal = Deals.read(task.dealRef);
         require(msg.sender == deal.workerpoolOwner);
         require(block.timestamp < Rules.finalDeadline(deal));
-        require(
-            task.revealed == task.winners || (task.revealed > 0 && block.timestamp >= task.revealDeadline)
-        );
+        (Tasks.Ballot[] memory ballots, uint256 revealed) = _ballots(taskid, task.ballots);
+        require(revealed == task.winners || (revealed > 0 && block.timestamp >= task.revealDeadline));
         _requireCallback(deal, HubStorage.data().tasks[taskid].ballots[task.group].result, resultsCallback);
 
         task.status = Rules.COMPLETED;
@@ -470,7 +484,7 @@ contract Hub is IHubCore, Ledger, Authority {
         Outcomes.write(taskid, results, resultsCallback);
         Held memory held;
         _payProviders(held, deal, taskid);
-        _payWorkers(held, deal, taskid, task.ballots);
+        _payWorkers(held, deal, taskid, ballots);
         _settle(held);
 
         emit TaskFinalize(taskid, results);
@@ -503,7 +517,6 @@ contract Hub is IHubCore, Ledger, Authority {
         task.solo = true;
         task.ballots = 1;
         task.winners = 1;
-        task.revealed = 1;
         task.revealDeadline = Rules.revealDeadline(deal);
         Tasks.write(taskid, task);
         Outcomes.writeSolo(taskid, resultDigest, enclaveChallenge, results, resultsCallback);
@@ -605,16 +618,16 @@ contract Hub is IHubCore, Ledger, Authority {
         Tasks.writeBallot(taskid, index, ballot);
     }
 
-    function _ballotOf(bytes32 taskid, uint256 ballots, address worker)
+    function _ballots(bytes32 taskid, uint256 count)
         private
         view
-        returns (uint256 index, Tasks.Ballot memory ballot)
+        returns (Tasks.Ballot[] memory ballots, uint256 revealed)
     {
-        for (; index < ballots; ++index) {
-            ballot = Tasks.readBallot(taskid, index);
-            if (ballot.worker == worker) return (index, ballot);
+        ballots = new Tasks.Ballot[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            ballots[i] = Tasks.readBallot(taskid, i);
+            if (ballots[i].proved) revealed += 1;
         }
-        revert();
     }
 
     function _requireAuthorized(
@@ -670,24 +683,24 @@ contract Hub is IHubCore, Ledger, Authority {
     }
 
     /// @dev Losers' stakes are shared out with the price. The scheduler takes what is left, dust included.
-    function _payWorkers(Held memory held, Deals.Terms memory deal, bytes32 taskid, uint256 ballots) private {
-        Tasks.Ballot[] memory cast = new Tasks.Ballot[](ballots);
+    function _payWorkers(Held memory held, Deals.Terms memory deal, bytes32 taskid, Tasks.Ballot[] memory ballots)
+        private
+    {
         uint256 weights;
         uint256 pot = deal.workerpoolPrice;
-        for (uint256 i = 0; i < ballots; ++i) {
-            cast[i] = Tasks.readBallot(taskid, i);
-            if (cast[i].proved) weights += cast[i].logWeight;
+        for (uint256 i = 0; i < ballots.length; ++i) {
+            if (ballots[i].proved) weights += ballots[i].logWeight;
             else pot += deal.workerStake;
         }
         uint256 share = Rules.workersShare(deal, pot);
-        for (uint256 i = 0; i < ballots; ++i) {
-            address worker = cast[i].worker;
-            if (cast[i].proved) {
-                uint256 reward = share * cast[i].logWeight / weights;
+        for (uint256 i = 0; i < ballots.length; ++i) {
+            address worker = ballots[i].worker;
+            if (ballots[i].proved) {
+                uint256 reward = share * ballots[i].logWeight / weights;
                 pot -= reward;
                 _unlock(held, worker, deal.workerStake);
                 _reward(held, worker, reward, taskid);
-                if (ballots > 1) {
+                if (ballots.length > 1) {
                     _score(worker, true);
                     emit AccurateContribution(worker, taskid);
                 }

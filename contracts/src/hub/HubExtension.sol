@@ -83,8 +83,8 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
         address v3_iexecHub
     ) external onlyOwner {
         HubStorage.Layout storage $ = HubStorage.data();
-        require($.domainSeparator == 0, "already-configured");
-        $.domainSeparator = _separator();
+        require($.domainChainId == 0, "already-configured");
+        $.domainChainId = uint96(block.chainid);
         $.token = token_;
         $.name = name_;
         $.symbol = symbol_;
@@ -98,8 +98,8 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
 
     /// @inheritdoc IHubExtension
     function updateDomainSeparator() external {
-        require(HubStorage.data().domainSeparator != 0, "not-configured");
-        HubStorage.data().domainSeparator = _separator();
+        require(HubStorage.data().domainChainId != 0, "not-configured");
+        HubStorage.data().domainChainId = uint96(block.chainid);
     }
 
     /// @inheritdoc IHubExtension
@@ -132,6 +132,9 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
         IexecLibCore_v5.Category[] storage categories = HubStorage.data().categories;
         catid = categories.length;
         categories.push(IexecLibCore_v5.Category(name_, description, workClockTimeRef));
+        unchecked {
+            HubStorage.data().timerefs[catid] = workClockTimeRef + 1; // zero if it overflows, which is then looked up
+        }
         emit CreateCategory(catid, name_, description, workClockTimeRef);
     }
 
@@ -150,18 +153,6 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
         account.score = Rules.max(account.score, IHubV3($.v3hub).viewScore(worker));
         _setAccount(worker, account);
         $.scoreImported[worker] = true;
-    }
-
-    function _separator() private view returns (bytes32) {
-        return keccak256(
-            abi.encode(
-                OrderHashes.DOMAIN,
-                keccak256(bytes(DOMAIN_NAME)),
-                keccak256(bytes(DOMAIN_VERSION)),
-                block.chainid,
-                address(this)
-            )
-        );
     }
 
     /* ALLOWANCES */
@@ -280,7 +271,7 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
         bytes calldata sign,
         uint256 volume
     ) private returns (bytes32 hash) {
-        bytes32 separator = HubStorage.data().domainSeparator;
+        bytes32 separator = _separator();
         require(
             msg.sender == signer
                 || _signed(
@@ -325,9 +316,9 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
         view
     {
         HubStorage.Layout storage $ = HubStorage.data();
-        bytes32 hash = OrderHashes.typed($.domainSeparator, order.structHash());
+        bytes32 hash = OrderHashes.typed(_separator(), order.structHash());
         uint256 word = $.orders[hash];
-        if (_consumed(hash, word) >= order.volume) {
+        if (_written(hash, word) >= order.volume) {
             revert IncompatibleDatasetOrder("Dataset order is revoked or fully consumed");
         }
         if (!_signedOrPresigned(IEntry(order.dataset).owner(), word, hash, order.sign)) {
@@ -363,7 +354,7 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
         deal.requester = terms.requester;
         deal.beneficiary = terms.beneficiary;
         deal.callback = terms.callback;
-        deal.params = Deals.paramsOf(terms);
+        deal.params = Deals.paramsOf(dealid);
         deal.startTime = terms.startTime;
         deal.botFirst = terms.botFirst;
         deal.botSize = terms.botSize;
@@ -385,21 +376,27 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
         task.contributionDeadline = Rules.contributionDeadline(deal);
         task.revealDeadline = head.revealDeadline;
         task.finalDeadline = Rules.finalDeadline(deal);
-        task.revealCounter = head.revealed;
         task.winnerCounter = head.winners;
         task.results = outcome.results;
         task.resultsCallback = outcome.resultsCallback;
-        if (head.winners > 0) {
-            bytes32 result = head.solo ? outcome.digest : HubStorage.data().tasks[taskid].ballots[head.group].result;
-            task.consensusValue = head.revealed > 0 ? Rules.resultHash(taskid, result) : result;
-            if (head.revealed > 0) task.resultDigest = result;
-        }
         task.contributors = new address[](head.ballots);
         if (head.solo) {
             task.contributors[0] = outcome.worker;
-        } else {
-            for (uint256 i = 0; i < head.ballots; ++i) {
-                task.contributors[i] = Tasks.readBallot(taskid, i).worker;
+            task.resultDigest = outcome.digest;
+            task.consensusValue = Rules.resultHash(taskid, outcome.digest);
+            task.revealCounter = 1;
+            return task;
+        }
+        for (uint256 i = 0; i < head.ballots; ++i) {
+            Tasks.Ballot memory ballot = Tasks.readBallot(taskid, i);
+            task.contributors[i] = ballot.worker;
+            if (ballot.proved) task.revealCounter += 1;
+        }
+        if (head.winners > 0) {
+            task.consensusValue = HubStorage.data().tasks[taskid].ballots[head.group].result;
+            if (task.revealCounter > 0) {
+                task.resultDigest = task.consensusValue;
+                task.consensusValue = Rules.resultHash(taskid, task.resultDigest);
             }
         }
     }
@@ -425,13 +422,13 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
             Tasks.Ballot memory ballot = Tasks.readBallot(taskid, i);
             if (ballot.worker != worker) continue;
             bytes32 result = kept.ballots[ballot.group].result;
-            bool opened = head.revealed > 0 && ballot.group == head.group;
+            Tasks.Ballot memory first = Tasks.readBallot(taskid, ballot.group);
             contribution.status = ballot.proved
                 ? IexecLibCore_v5.ContributionStatusEnum.PROVED
-                : Tasks.readBallot(taskid, ballot.group).rejected
+                : first.rejected
                     ? IexecLibCore_v5.ContributionStatusEnum.REJECTED
                     : IexecLibCore_v5.ContributionStatusEnum.CONTRIBUTED;
-            contribution.resultHash = opened ? Rules.resultHash(taskid, result) : result;
+            contribution.resultHash = first.opened ? Rules.resultHash(taskid, result) : result;
             contribution.resultSeal = ballot.proved ? Rules.resultSeal(worker, taskid, result) : kept.ballots[i].seal;
             contribution.enclaveChallenge = kept.ballots[i].enclaveChallenge;
             contribution.weight = ballot.logWeight;
@@ -475,7 +472,7 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
 
     /// @inheritdoc IHubExtension
     function eip712domain_separator() external view returns (bytes32) {
-        return HubStorage.data().domainSeparator;
+        return _separator();
     }
 
     /// @inheritdoc IHubExtension

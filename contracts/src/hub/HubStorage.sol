@@ -30,26 +30,31 @@ library HubStorage {
         address enclaveChallenge;
     }
 
+    /// @param ballots Never as many as there is room for; see `Tasks`.
     struct Task {
         uint256 head;
-        mapping(uint256 index => Ballot) ballots;
+        Ballot[4096] ballots;
     }
 
+    /// @param domainChainId Chain id that order hashes are made with; 0 until configured.
+    /// @param timerefs Of each category plus one, or zero: then see the category.
+    /// @param wide See `Narrow`. @param longRecords What is too long to be code.
     struct Layout {
         address owner;
         address token;
         uint96 supply;
         address appregistry;
+        uint96 domainChainId;
         address datasetregistry;
         address workerpoolregistry;
         address v3hub;
         address teebroker;
         uint256 callbackgas;
-        bytes32 domainSeparator;
         string name;
         string symbol;
         uint8 decimals;
         IexecLibCore_v5.Category[] categories;
+        mapping(uint256 catid => uint256) timerefs;
         mapping(address account => uint256) accounts;
         mapping(address owner => mapping(address spender => uint256)) allowances;
         mapping(bytes32 hash => uint256) orders;

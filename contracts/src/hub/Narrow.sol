@@ -9,7 +9,7 @@ library Narrow {
     uint256 internal constant MAX_35 = 2 ** 35 - 1;
     uint256 internal constant MAX_40 = 2 ** 40 - 1;
     uint256 internal constant MAX_64 = 2 ** 64 - 1;
-    uint256 internal constant MAX_74 = 2 ** 74 - 1;
+    uint256 internal constant MAX_73 = 2 ** 73 - 1;
     uint256 internal constant MAX_96 = 2 ** 96 - 1;
 
     /* Keys: what is kept, and of whom. */

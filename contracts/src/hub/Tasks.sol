@@ -15,7 +15,6 @@ library Tasks {
     /// @param dealRef See `Deals.refOf`.
     /// @param ballots How many workers contributed.
     /// @param group The winning group, if `winners` > 0.
-    /// @param revealed How many winners opened their ballot. If > 0, the winning group's result is the digest.
     /// @param winners How many ballots the winning group has; 0 without consensus.
     /// @param offset Task index in the request order, less the deal's first.
     /// @param solo Completed by one worker alone: its ballot is in the task's record.
@@ -24,20 +23,22 @@ library Tasks {
         uint256 status;
         uint256 ballots;
         uint256 group;
-        uint256 revealed;
         uint256 winners;
         uint256 revealDeadline;
         uint256 offset;
         bool solo;
     }
 
+    /// @param proved Opened by its worker.
     /// @param rejected Only of a group's first ballot: the group lost its consensus.
+    /// @param opened Only of a group's first ballot: somebody opened one, and the group's result is now the digest.
     /// @param logWeight floor(log2) of the worker's weight.
     /// @param groupWeight Only of a group's first ballot: product of its workers' weights.
     struct Ballot {
         address worker;
         bool proved;
         bool rejected;
+        bool opened;
         uint256 group;
         uint256 logWeight;
         uint256 groupWeight;
@@ -51,8 +52,7 @@ library Tasks {
         head.status = (word >> 128) & 7;
         head.ballots = (word >> 131) & MAX_BALLOTS;
         head.group = (word >> 143) & MAX_BALLOTS;
-        head.revealed = (word >> 155) & MAX_BALLOTS;
-        head.winners = (word >> 167) & MAX_BALLOTS;
+        head.winners = (word >> 155) & MAX_BALLOTS;
         head.revealDeadline = (word >> 179) & Narrow.MAX_40;
         head.offset = (word >> 219) & Narrow.MAX_35;
         head.solo = word >> 254 != 0;
@@ -66,12 +66,21 @@ library Tasks {
         uint256 revealDeadline =
             Narrow.put(head.revealDeadline, Narrow.MAX_40, Narrow.REVEAL_DEADLINE, taskid);
         HubStorage.data().tasks[taskid].head = head.dealRef | (head.status << 128) | (head.ballots << 131)
-            | (head.group << 143) | (head.revealed << 155) | (head.winners << 167) | (revealDeadline << 179)
+            | (head.group << 143) | (head.winners << 155) | (revealDeadline << 179)
             | (head.offset << 219) | (head.solo ? uint256(1) << 254 : 0);
     }
 
     function offset(bytes32 taskid, Head memory head) internal view returns (uint256) {
         return Narrow.get(head.offset, Narrow.MAX_35, Narrow.INDEX, taskid);
+    }
+
+    /// @notice Index of a worker's ballot; reverts without.
+    function find(bytes32 taskid, uint256 ballots, address worker) internal view returns (uint256 index) {
+        HubStorage.Task storage kept = HubStorage.data().tasks[taskid];
+        for (; index < ballots; ++index) {
+            if (address(uint160(kept.ballots[index].head)) == worker) return index;
+        }
+        revert();
     }
 
     function packOffset(bytes32 taskid, uint256 value) internal returns (uint256) {
@@ -83,22 +92,24 @@ library Tasks {
         ballot.worker = address(uint160(word));
         ballot.proved = (word >> 160) & 1 != 0;
         ballot.rejected = (word >> 161) & 1 != 0;
-        ballot.group = (word >> 162) & MAX_BALLOTS;
-        ballot.logWeight = (word >> 174) & 0xff;
-        ballot.groupWeight = word >> 182;
-        if (ballot.groupWeight == Narrow.MAX_74) {
-            ballot.groupWeight = Narrow.get(Narrow.MAX_74, Narrow.MAX_74, Narrow.GROUP_WEIGHT, ballotKey(taskid, index));
+        ballot.opened = (word >> 162) & 1 != 0;
+        ballot.group = (word >> 163) & MAX_BALLOTS;
+        ballot.logWeight = (word >> 175) & 0xff;
+        ballot.groupWeight = word >> 183;
+        if (ballot.groupWeight == Narrow.MAX_73) {
+            ballot.groupWeight = Narrow.get(Narrow.MAX_73, Narrow.MAX_73, Narrow.GROUP_WEIGHT, ballotKey(taskid, index));
         }
     }
 
     function writeBallot(bytes32 taskid, uint256 index, Ballot memory ballot) internal {
         uint256 groupWeight = ballot.groupWeight;
-        if (groupWeight >= Narrow.MAX_74) {
-            groupWeight = Narrow.put(groupWeight, Narrow.MAX_74, Narrow.GROUP_WEIGHT, ballotKey(taskid, index));
+        if (groupWeight >= Narrow.MAX_73) {
+            groupWeight = Narrow.put(groupWeight, Narrow.MAX_73, Narrow.GROUP_WEIGHT, ballotKey(taskid, index));
         }
         HubStorage.data().tasks[taskid].ballots[index].head = uint256(uint160(ballot.worker))
             | (ballot.proved ? uint256(1) << 160 : 0) | (ballot.rejected ? uint256(1) << 161 : 0)
-            | (ballot.group << 162) | (ballot.logWeight << 174) | (groupWeight << 182);
+            | (ballot.opened ? uint256(1) << 162 : 0) | (ballot.group << 163) | (ballot.logWeight << 175)
+            | (groupWeight << 183);
     }
 
     function ballotKey(bytes32 taskid, uint256 index) private pure returns (bytes32) {

@@ -9,6 +9,8 @@ import {IexecLibOrders_v5} from "./IexecLibOrders_v5.sol";
 library OrderHashes {
     bytes32 internal constant DOMAIN =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
+    bytes32 private constant DOMAIN_NAME = keccak256("iExecODB");
+    bytes32 private constant DOMAIN_VERSION = keccak256("5.0.0");
     bytes32 internal constant APP = keccak256(
         "AppOrder(address app,uint256 appprice,uint256 volume,bytes32 tag,address datasetrestrict,address workerpoolrestrict,address requesterrestrict,bytes32 salt)"
     );
@@ -34,13 +36,18 @@ library OrderHashes {
         "RequestOrderOperation(RequestOrder order,uint256 operation)RequestOrder(address app,uint256 appmaxprice,address dataset,uint256 datasetmaxprice,address workerpool,uint256 workerpoolmaxprice,address requester,uint256 volume,bytes32 tag,uint256 category,uint256 trust,address beneficiary,address callback,string params,bytes32 salt)"
     );
 
+    /// @notice The domain's hash, for this contract on that chain.
+    function separator(uint256 chainId) internal view returns (bytes32) {
+        return keccak256(abi.encode(DOMAIN, DOMAIN_NAME, DOMAIN_VERSION, chainId, address(this)));
+    }
+
     /// @notice What is signed: the struct's hash under the domain.
-    function typed(bytes32 separator, bytes32 structHash) internal pure returns (bytes32 hash) {
+    function typed(bytes32 domain, bytes32 inner) internal pure returns (bytes32 hash) {
         assembly ("memory-safe") {
             let free := mload(0x40)
             mstore(free, shl(240, 0x1901))
-            mstore(add(free, 2), separator)
-            mstore(add(free, 34), structHash)
+            mstore(add(free, 2), domain)
+            mstore(add(free, 34), inner)
             hash := keccak256(free, 66)
         }
     }

@@ -10,9 +10,12 @@ contract Workerpool is IWorkerpool, Entry {
     uint256 private constant DEFAULT_STAKE_RATIO = 30;
     uint256 private constant DEFAULT_SCHEDULER_RATIO = 1;
 
-    /// @dev Kept as the difference from the default, so that a new pool writes nothing.
-    uint256 private stakeRatio;
-    uint256 private schedulerRatio;
+    /// @dev Ratios as the difference from the defaults, so that a new pool writes nothing: the scheduler's in the low
+    /// eight bits, the stake's above; all ones if it has more than fit, and is in the next word.
+    uint256 private policy;
+    uint256 private wideStakeRatio;
+
+    uint256 private constant WIDE = type(uint256).max >> 8;
 
     /// @inheritdoc IWorkerpool
     function initialize(string calldata) external pure {
@@ -26,12 +29,13 @@ contract Workerpool is IWorkerpool, Entry {
 
     /// @inheritdoc IWorkerpool
     function m_workerStakeRatioPolicy() public view returns (uint256) {
-        return stakeRatio ^ DEFAULT_STAKE_RATIO;
+        uint256 kept = policy >> 8;
+        return (kept == WIDE ? wideStakeRatio : kept) ^ DEFAULT_STAKE_RATIO;
     }
 
     /// @inheritdoc IWorkerpool
     function m_schedulerRewardRatioPolicy() public view returns (uint256) {
-        return schedulerRatio ^ DEFAULT_SCHEDULER_RATIO;
+        return uint8(policy) ^ DEFAULT_SCHEDULER_RATIO;
     }
 
     /// @inheritdoc IWorkerpool
@@ -41,7 +45,8 @@ contract Workerpool is IWorkerpool, Entry {
         emit PolicyUpdate(
             m_workerStakeRatioPolicy(), newStakeRatio, m_schedulerRewardRatioPolicy(), newSchedulerRatio
         );
-        stakeRatio = newStakeRatio ^ DEFAULT_STAKE_RATIO;
-        schedulerRatio = newSchedulerRatio ^ DEFAULT_SCHEDULER_RATIO;
+        uint256 kept = newStakeRatio ^ DEFAULT_STAKE_RATIO;
+        if (kept >= WIDE) (wideStakeRatio, kept) = (kept, WIDE);
+        policy = (kept << 8) | (newSchedulerRatio ^ DEFAULT_SCHEDULER_RATIO);
     }
 }

@@ -584,10 +584,10 @@ impl World {
 /// One RLC in nRLC.
 pub(crate) const RLC: u64 = 1_000_000_000;
 /// 176 bytes, as a usual request has.
-pub(crate) const PARAMS: &str = r#"{"iexec_args":"--lines --words","iexec_input_files":["https://files.example/books/alice-in-wonderland.txt"],"iexec_result_storage_provider":"ipfs","iexec_result_encryption":false}"#;
+pub(crate) const PARAMS: &str = r#"{"iexec_args":"-lines words","iexec_input_files":["https://files.example/books/alice-in-wonderland.txt"],"iexec_result_storage_provider":"ipfs","iexec_result_encryption":false}"#;
 /// 84 bytes, as usual results have.
 pub(crate) const RESULTS: &str =
-    r#"{ "storage": "ipfs", "location": "/ipfs/QmR5TfFMzqSbkuFWWDL5pBbZW8ccDG3Jgjo3Kwzzz2bRZu" }"#;
+    r#"{ "storage": "ipfs", "location": "/ipfs/QmR5TfFMzqSbkuFWWDL5pBbZW8ccDG3Jgjo3Kwzzz" }"#;
 
 pub(crate) fn app_call(owner: Address, name: &str) -> app_registry::createAppCall {
     app_registry::createAppCall {
