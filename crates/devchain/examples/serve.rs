@@ -20,9 +20,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let read = std::io::stdin().read_to_end(&mut Vec::new());
         drop(ended.send(read));
     });
-    axum::serve(listener, chain.router())
-        .with_graceful_shutdown(async move { drop(end.await) })
-        .await?;
+    // Not a graceful end of the server: a client may hold its websocket open for ever.
+    tokio::select! {
+        served = axum::serve(listener, chain.router()) => served?,
+        _ = end => {}
+    }
     chain.shutdown().await?;
     Ok(())
 }

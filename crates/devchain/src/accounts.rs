@@ -1,10 +1,7 @@
 //! Development accounts: keys that everybody knows.
 
 use alloy_primitives::Address;
-use alloy_signer_local::{
-    PrivateKeySigner,
-    coins_bip39::{English, Mnemonic},
-};
+use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 
 use crate::Error;
 
@@ -24,14 +21,12 @@ pub struct DevAccount {
 ///
 /// The seed is stretched once for all of them: that is what takes time.
 pub(crate) fn derive(mnemonic: &str, count: u32) -> Result<Vec<DevAccount>, Error> {
-    let bad = |error: &dyn std::fmt::Display| Error::Mnemonic(error.to_string());
-    let phrase = Mnemonic::<English>::new_from_phrase(mnemonic).map_err(|error| bad(&error))?;
-    let parent = phrase.derive_key("m/44'/60'/0'/0", None).map_err(|error| bad(&error))?;
+    let bad = |error: alloy_signer_local::LocalSignerError| Error::Mnemonic(error.to_string());
+    let parent =
+        MnemonicBuilder::<English>::default().phrase(mnemonic).build_parent_key().map_err(bad)?;
     (0..count)
         .map(|index| {
-            let child = parent.derive_path(index).map_err(|error| bad(&error))?;
-            let key: &alloy_signer::k256::ecdsa::SigningKey = child.as_ref();
-            let signer = PrivateKeySigner::from_signing_key(key.clone());
+            let signer = parent.child(index).map_err(bad)?.signer();
             Ok(DevAccount { address: signer.address(), signer })
         })
         .collect()

@@ -46,8 +46,8 @@ pub struct Config {
 
 /// The chain id of local development chains.
 const DEV_CHAIN_ID: u64 = 31_337;
-/// Room for a few thousand market transactions in one block.
-const GAS_LIMIT: u64 = 1_000_000_000;
+/// Room for a few thousand market transactions in less than half a block, so that load alone does not raise the base fee.
+const GAS_LIMIT: u64 = 4_000_000_000;
 /// A hundredth of a gwei, which is what the rollups charge that this chain stands in for.
 const MIN_BASE_FEE: u64 = 10_000_000;
 /// Ample for every client that reads at a block it has just heard of.

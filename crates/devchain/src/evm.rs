@@ -11,7 +11,7 @@ use revm::{
     Context, Database, DatabaseCommit, DatabaseRef, MainBuilder, MainContext,
     context::{BlockEnv, CfgEnv, TxEnv},
     primitives::hardfork::SpecId,
-    state::{Account as EvmAccount, AccountInfo, Bytecode},
+    state::{Account as EvmAccount, AccountInfo, AccountStatus, Bytecode},
 };
 
 use crate::storage::{Account, Changes, StateAt, StorageError};
@@ -95,12 +95,12 @@ impl Overlay {
     }
 
     /// Gives an account other code. Any bytes may be code; analysis takes them as they are.
-    pub(crate) fn set_code(&mut self, address: Address, code: Bytes) -> Result<(), StorageError> {
+    pub(crate) fn set_code(&mut self, address: Address, code: &Bytes) -> Result<(), StorageError> {
         let mut account = self.account(address)?;
         let bytecode = Bytecode::new_raw_checked(code.clone())
             .map_err(|error| StorageError::Corrupt(error.to_string()))?;
         account.code_hash =
-            if code.is_empty() { KECCAK256_EMPTY } else { alloy_primitives::keccak256(&code) };
+            if code.is_empty() { KECCAK256_EMPTY } else { alloy_primitives::keccak256(code) };
         self.set_account(address, account);
         self.add_code(account.code_hash, bytecode);
         Ok(())
@@ -171,11 +171,10 @@ impl DatabaseCommit for Overlay {
                 self.dirty_slots.insert((address, *slot));
             }
             let mut info = account.info;
-            if let Some(code) = info.code.take() {
-                if account.status.contains(revm::state::AccountStatus::Created) || code.is_eip7702()
-                {
-                    self.add_code(info.code_hash, code);
-                }
+            if let Some(code) = info.code.take()
+                && (account.status.contains(AccountStatus::Created) || code.is_eip7702())
+            {
+                self.add_code(info.code_hash, code);
             }
             self.accounts.insert(address, Some(info));
         }

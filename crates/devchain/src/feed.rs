@@ -21,7 +21,7 @@ const EVENT_TRANSACTIONS_MAX: usize = 16_384;
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A block was mined on the head.
-    Mined(Arc<Block>),
+    Mined(Arc<Block>, Announced),
     /// The head was taken off.
     Removed(Arc<Block>),
     /// A transaction waits for a block.
@@ -31,10 +31,17 @@ pub(crate) enum Event {
 impl Event {
     fn weight(&self) -> usize {
         match self {
-            Self::Mined(block) | Self::Removed(block) => block.transactions.len(),
+            Self::Mined(block, _) | Self::Removed(block) => block.transactions.len(),
             Self::Pending(_) => 0,
         }
     }
+}
+
+/// Whether a block's transactions were told of while they waited. Those mined at once were not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    Yes,
+    No,
 }
 
 /// A listener's place: the number of the next event it wants.

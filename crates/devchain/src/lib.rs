@@ -70,6 +70,7 @@ impl DevChain {
     ///
     /// # Errors
     /// If the directory cannot be used, is in use, or holds a chain of another format or chain id.
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is for one chain")]
     pub fn open(config: Config) -> Result<Self, Error> {
         let accounts = accounts::derive(&config.mnemonic, config.accounts)?;
         let identity = Identity { chain_id: config.chain_id };

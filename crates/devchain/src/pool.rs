@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use alloy_consensus::{Transaction, TxEnvelope, transaction::Recovered};
+use alloy_consensus::{Header, Transaction, TxEnvelope, transaction::Recovered};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, U256};
+use revm::context::result::{EVMError, InvalidTransaction};
 
 use crate::storage::{Account, StorageError};
 
@@ -62,6 +63,27 @@ pub(crate) enum Rejection {
     Dropped(String),
     #[error("{0}")]
     Internal(String),
+}
+
+impl Rejection {
+    /// Why `tx`, which was fine when it was taken in, cannot be mined under `header`.
+    pub(crate) fn of<E: std::fmt::Display>(
+        tx: &Recovered<TxEnvelope>,
+        error: &EVMError<E>,
+        header: &Header,
+    ) -> Self {
+        let address = tx.signer();
+        match error {
+            EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => {
+                Self::InsufficientFunds { address, have: **balance, want: **fee }
+            }
+            EVMError::Transaction(InvalidTransaction::GasPriceLessThanBasefee) => {
+                let base_fee = header.base_fee_per_gas.unwrap_or_default();
+                Self::FeeTooLow { address, fee: tx.max_fee_per_gas(), base_fee }
+            }
+            other => Self::Dropped(other.to_string()),
+        }
+    }
 }
 
 impl From<StorageError> for Rejection {

@@ -20,7 +20,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn edit_code(&mut self, address: Address, code: Bytes) -> Result<(), StorageError> {
+    pub(crate) fn edit_code(&mut self, address: Address, code: &Bytes) -> Result<(), StorageError> {
         self.overlay.set_code(address, code)?;
         self.write_edit()
     }

@@ -15,8 +15,8 @@ use revm::{
 
 use super::Engine;
 use crate::{
-    evm,
-    feed::Event,
+    Mining, evm,
+    feed::{Announced, Event},
     pool::{Rejection, Waiting},
     storage::{Block, BlockHead, MinedTransaction, StorageError},
 };
@@ -81,7 +81,9 @@ impl Engine {
         }
         self.adopt(block.head.clone())?;
         self.leave_pool(&block);
-        self.shared.feed.push(Event::Mined(block.clone()));
+        let at_once = self.policy.mining == Mining::Instant;
+        let announced = if at_once { Announced::No } else { Announced::Yes };
+        self.shared.feed.push(Event::Mined(block.clone(), announced));
         Ok(block)
     }
 
@@ -90,7 +92,10 @@ impl Engine {
         let view = self.database.view()?;
         self.overlay.rebase(view.newest());
         self.head.view = view;
-        self.head.base_fee = next_base_fee(&head, self.policy.min_base_fee);
+        // An edit leaves the block, and what was set for the next one, as they were.
+        if head.hash != self.head.block.hash {
+            self.head.base_fee = next_base_fee(&head, self.policy.min_base_fee);
+        }
         self.head.block = head;
         self.shared.set_head(self.head.clone());
         Ok(())
@@ -131,7 +136,8 @@ impl Engine {
                 Err(EVMError::Database(error)) => return Err(error),
                 Err(error) => {
                     skipped.insert(sender);
-                    self.dropped.insert(candidate.hash(), Rejection::Dropped(error.to_string()));
+                    let rejection = Rejection::of(&candidate.tx, &error, header);
+                    self.dropped.insert(candidate.hash(), rejection);
                     self.shared.pool.lock().remove(&candidate.hash());
                     continue;
                 }

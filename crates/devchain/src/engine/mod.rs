@@ -54,7 +54,7 @@ pub(crate) enum Command {
 
 /// A transaction to take in.
 pub(crate) enum Submission {
-    Signed(Recovered<TxEnvelope>),
+    Signed(Box<Recovered<TxEnvelope>>),
     /// For an unlocked or impersonated account: complete but for its signature and, if left open, its nonce. The nonce
     /// is given here, since only the writer knows the next one for certain.
     Unsigned {
@@ -203,7 +203,7 @@ impl Engine {
 
     fn admit(&mut self, submission: Submission) -> Result<B256, Rejection> {
         let tx = match submission {
-            Submission::Signed(tx) => tx,
+            Submission::Signed(tx) => *tx,
             Submission::Unsigned { from, request } => self.complete(from, *request)?,
         };
         let (hash, sender) = (*tx.tx_hash(), tx.signer());

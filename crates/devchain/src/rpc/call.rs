@@ -271,7 +271,7 @@ fn override_account(
     stored.nonce = account.nonce.unwrap_or(stored.nonce);
     overlay.set_account(address, stored);
     if let Some(code) = &account.code {
-        overlay.set_code(address, code.clone())?;
+        overlay.set_code(address, code)?;
     }
     if account.state.is_some() {
         overlay.forget_storage(address);

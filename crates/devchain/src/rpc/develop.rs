@@ -62,11 +62,11 @@ impl Rpc {
             }
             "setCode" => {
                 let (address, code) = (params.get(0)?, params.get::<Bytes>(1)?);
-                self.edit(move |engine| engine.edit_code(address, code)).await
+                self.edit(move |engine| engine.edit_code(address, &code)).await
             }
             "setStorageAt" => {
                 let (address, slot) = (params.get(0)?, params.get::<U256>(1)?);
-                let value = word(params.get(2)?)?;
+                let value = word(&params.get(2)?)?;
                 self.edit(move |engine| engine.edit_slot(address, slot, value)).await?;
                 answer(true)
             }
@@ -290,7 +290,7 @@ fn depth(params: &Params) -> Result<u64, RequestError> {
 }
 
 /// A storage word given as bytes, which people do not always pad.
-fn word(bytes: Bytes) -> Result<U256, RequestError> {
-    U256::try_from_be_slice(&bytes)
+fn word(bytes: &Bytes) -> Result<U256, RequestError> {
+    U256::try_from_be_slice(bytes)
         .ok_or_else(|| RequestError::params("a storage value has 32 bytes"))
 }

@@ -19,7 +19,7 @@ use super::{
     params::Params,
 };
 use crate::{
-    feed::{Cursor, Event},
+    feed::{Announced, Cursor, Event},
     shared::Head,
 };
 
@@ -118,16 +118,18 @@ impl Rpc {
                     }
                     continue;
                 }
-                Event::Mined(block) => (block, false),
+                Event::Mined(block, announced) => {
+                    if matches!(filter.kind, Kind::Pending) && *announced == Announced::No {
+                        hashes.extend(block.transactions.iter().map(|it| it.hash()));
+                    }
+                    (block, false)
+                }
                 Event::Removed(block) => (block, true),
             };
             let number = block.head.header.number;
             filter.last = if removed { number.saturating_sub(1) } else { number };
             match &filter.kind {
                 Kind::Blocks if !removed => hashes.push(block.head.hash),
-                Kind::Pending if !removed => {
-                    hashes.extend(block.transactions.iter().map(|it| it.hash()))
-                }
                 Kind::Logs(wanted) if wants_block(wanted, number) => {
                     logs.extend(matching(wanted, &block.head, &block.transactions, removed));
                 }

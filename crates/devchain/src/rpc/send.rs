@@ -15,7 +15,7 @@ impl Rpc {
     pub(super) async fn send_raw_transaction(&self, params: &Params) -> Answer {
         let tx = decode(&params.get::<Bytes>(0)?)?;
         let sender = tx.signer();
-        let hash = self.chain.submit(Submission::Signed(tx)).await?;
+        let hash = self.chain.submit(Submission::Signed(Box::new(tx))).await?;
         self.hold(&sender).await;
         answer(hash)
     }
@@ -39,7 +39,7 @@ impl Rpc {
 
     /// Hands in a signed transaction and answers as soon as it is taken, whatever nonce its sender remembers.
     pub(crate) async fn submit_raw(&self, raw: &[u8]) -> Result<B256, RequestError> {
-        Ok(self.chain.submit(Submission::Signed(decode(raw)?)).await?)
+        Ok(self.chain.submit(Submission::Signed(Box::new(decode(raw)?))).await?)
     }
 
     /// Waits until the client can no longer believe in the nonce that it just used: see `NonceRequests`.

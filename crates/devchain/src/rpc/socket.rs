@@ -21,7 +21,7 @@ use super::{
     shapes,
 };
 use crate::{
-    feed::{Cursor, Event},
+    feed::{Announced, Cursor, Event},
     storage::BlockHead,
 };
 
@@ -175,7 +175,7 @@ impl Session {
     async fn tell_event(&mut self, event: &Event) -> Result<(), Closed> {
         let mut notes = Vec::new();
         match event {
-            Event::Mined(block) => {
+            Event::Mined(block, announced) => {
                 let number = block.head.header.number;
                 // Told of already while catching up.
                 if number <= self.last {
@@ -189,10 +189,7 @@ impl Session {
                             let logs = matching(filter, &block.head, &block.transactions, false);
                             notes.extend(logs.iter().map(|log| note(*id, log)));
                         }
-                        // Mined at once, it waited for no time at all; but whoever asks for pending ones wants to hear.
-                        Topic::Pending { full: false }
-                            if self.rpc.head().view.head_number() > 0 =>
-                        {
+                        Topic::Pending { full: false } if *announced == Announced::No => {
                             notes.extend(block.transactions.iter().map(|tx| note(*id, &tx.hash())));
                         }
                         Topic::Logs(_) | Topic::Pending { .. } => {}

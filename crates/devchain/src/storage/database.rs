@@ -19,6 +19,8 @@ const FORMAT: u64 = 1;
 
 /// Pages that redb may keep in memory. Its own default is a gigabyte.
 const CACHE_BYTES: usize = 48 * 1024 * 1024;
+/// The same when all pages are in memory anyway.
+const MEMORY_CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a database belongs to.
 pub(crate) struct Identity {
@@ -38,7 +40,7 @@ impl Database {
     /// If it cannot be opened, is in use, was written in another format or belongs to another chain id.
     pub(crate) fn open(dir: Option<&Path>, identity: &Identity) -> Result<(Self, bool), Error> {
         let mut builder = redb::Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
+        builder.set_cache_size(if dir.is_some() { CACHE_BYTES } else { MEMORY_CACHE_BYTES });
         let inner = match dir {
             None => builder
                 .create_with_backend(redb::backends::InMemoryBackend::new())
