@@ -1,0 +1,7 @@
+//! A scheduler at work: on the embedded chain, with workers that behave and workers that do not.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fake_worker;
+mod market;
+mod stories;

@@ -1,0 +1,201 @@
+//! A market to schedule for: chain, contracts, an app, a pool, a requester.
+
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_signer::SignerSync;
+use alloy_signer_local::PrivateKeySigner;
+use axum::serve::ListenerExt;
+use chain::calls::{self, NewApp, NewWorkerpool};
+use chain::deploy::{DeployConfig, deploy};
+use chain::{Client, TaskStatus, Wallet};
+use devchain::{Config as ChainConfig, DevChain};
+use orders::{AppOrder, DatasetOrder, Quartet, RequestOrder, WorkerpoolOrder, task_id};
+use primitives::{DealId, Nrlc, TaskId};
+use scheduler::{Config, Handle, Limits, Scheduler};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use url::Url;
+use wire::scheduler::{SchedulerClient, TaskModel, UploadLimits};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Market {
+    chain: DevChain,
+    pub(crate) client: Client,
+    owner: Wallet,
+    requester: Wallet,
+    pub(crate) pool_owner: Wallet,
+    app: Address,
+    pub(crate) workerpool: Address,
+    pub(crate) store: store::Store,
+}
+
+/// A scheduler behind a socket.
+pub(crate) struct Desk {
+    pub(crate) handle: Handle,
+    pub(crate) origin: Url,
+    client: SchedulerClient,
+}
+
+impl Market {
+    pub(crate) async fn open() -> Self {
+        let chain = DevChain::open(ChainConfig { accounts: 20, ..ChainConfig::default() }).unwrap();
+        let ws: Url = format!("ws://{}", serve(chain.router()).await).parse().unwrap();
+        let signer = |index: usize| chain.accounts()[index].signer.clone();
+        let everything = vec![(signer(0).address(), Nrlc::from_rlc(87_000_000))];
+        let contracts = deploy(&ws, signer(0), DeployConfig::new(everything)).await.unwrap();
+        let client = Client::connect(&ws, contracts.hub).await.unwrap();
+        let owner = Wallet::new(&client, signer(0)).await.unwrap();
+        let requester = Wallet::new(&client, signer(1)).await.unwrap();
+        let pool_owner = Wallet::new(&client, signer(2)).await.unwrap();
+        let new_app = NewApp {
+            owner: owner.address(),
+            name: "echo".into(),
+            kind: "WASM".into(),
+            multiaddr: Bytes::from_static(b"/ipfs/none"),
+            ..NewApp::default()
+        };
+        let new_pool = NewWorkerpool { owner: pool_owner.address(), description: "a pool".into() };
+        let app = new_app.address(&client).await.unwrap();
+        let workerpool = new_pool.address(&client).await.unwrap();
+        owner.execute(calls::create_app(&contracts, new_app)).await.unwrap();
+        owner.execute(calls::create_workerpool(&contracts, new_pool)).await.unwrap();
+        let store = store::Store::in_memory().await.unwrap();
+        let market = Self { chain, client, owner, requester, pool_owner, app, workerpool, store };
+        market.stake(&market.requester, 100_000).await;
+        market.stake(&market.pool_owner, 100_000).await;
+        market
+    }
+
+    pub(crate) fn signer(&self, index: usize) -> PrivateKeySigner {
+        self.chain.accounts()[index].signer.clone()
+    }
+
+    pub(crate) async fn stake(&self, wallet: &Wallet, rlc: u64) {
+        let (contracts, amount) = (self.client.contracts(), Nrlc::from_rlc(rlc));
+        let gift = calls::transfer_rlc(&contracts, wallet.address(), amount);
+        self.owner.execute(gift).await.unwrap();
+        wallet.execute(calls::stake(&contracts, amount)).await.unwrap();
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            client: self.client.clone(),
+            wallet: self.pool_owner.clone(),
+            workerpool: self.workerpool,
+            store: self.store.clone(),
+            results: std::sync::Arc::new(blobs::Blobs::temporary().unwrap()),
+            market: None,
+            offers: Vec::new(),
+            workers: None,
+            from_block: 0,
+            limits: Limits::default(),
+        }
+    }
+
+    pub(crate) async fn scheduler(&self, config: Config) -> Desk {
+        let handle = Scheduler::start(config).await.unwrap();
+        let router = wire::link::router([handle.gate()])
+            .merge(wire::scheduler::router([handle.api()], UploadLimits::default()));
+        let origin: Url = format!("http://{}", serve(router).await).parse().unwrap();
+        let client = SchedulerClient::new(&origin, self.client.chain_id()).unwrap();
+        Desk { handle, origin, client }
+    }
+
+    /// Makes a deal and says which tasks it has.
+    pub(crate) async fn buy(&self, trust: u64, volume: u64) -> (DealId, Vec<TaskId>) {
+        let domain = self.client.domain();
+        let (trust, size) = (U256::from(trust), U256::from(volume));
+        let sign = |signer: &PrivateKeySigner, hash: B256| {
+            signer.sign_hash_sync(&hash).unwrap().as_bytes().to_vec()
+        };
+        let app = AppOrder { app: self.app, volume: size, ..AppOrder::default() };
+        let workerpool = WorkerpoolOrder {
+            workerpool: self.workerpool,
+            price: Nrlc::from_rlc(1).0,
+            volume: size,
+            trust,
+            salt: B256::random(),
+            ..WorkerpoolOrder::default()
+        };
+        let request = RequestOrder {
+            app: self.app,
+            workerpool_max_price: workerpool.price,
+            requester: self.requester.address(),
+            volume: size,
+            trust,
+            params: r#"{"iexec_args":"hello"}"#.into(),
+            salt: B256::random(),
+            ..RequestOrder::default()
+        };
+        let app = AppOrder { salt: B256::random(), ..app };
+        let quartet = Quartet {
+            app: app.clone().signed(sign(self.owner.signer(), app.hash(&domain).0)),
+            dataset: DatasetOrder::none(),
+            workerpool: workerpool
+                .clone()
+                .signed(sign(self.pool_owner.signer(), workerpool.hash(&domain).0)),
+            request: request.clone().signed(sign(self.requester.signer(), request.hash(&domain).0)),
+        };
+        let call = calls::match_orders(self.client.hub(), &quartet);
+        self.requester.execute(call).await.unwrap();
+        let deal = quartet.deal_id(&domain, U256::ZERO);
+        (deal, (0..volume).map(|index| task_id(deal, U256::from(index))).collect())
+    }
+
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
+        self.chain.handle().request(method, params).await.unwrap()
+    }
+
+    /// Lets the chain's clock run ahead.
+    pub(crate) async fn pass(&self, seconds: u64) {
+        self.ask("evm_increaseTime", json!([seconds])).await;
+        self.ask("evm_mine", json!([])).await;
+    }
+
+    /// Waits until all tasks are so on chain.
+    pub(crate) async fn until_all(&self, tasks: &[TaskId], status: TaskStatus) {
+        let start = Instant::now();
+        for task in tasks {
+            let mut now = self.client.task(*task).await.unwrap().status;
+            while now != status {
+                assert!(start.elapsed() < PATIENCE, "task {task} is {now:?}, not {status:?}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                now = self.client.task(*task).await.unwrap().status;
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Waits until the scheduler's word for the task is that.
+    pub(crate) async fn until(&self, task: TaskId, status: &str) -> TaskModel {
+        let start = Instant::now();
+        loop {
+            let model = self.client.task(task).await.unwrap();
+            match model {
+                Some(model) if model.current_status == status => return model,
+                other => assert!(start.elapsed() < PATIENCE, "not {status}: {other:#?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until so many workers are connected.
+    pub(crate) async fn until_workers(&self, count: usize) {
+        let start = Instant::now();
+        while self.handle.worker_count() != count {
+            assert!(start.elapsed() < PATIENCE, "{} workers", self.handle.worker_count());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn serve(router: axum::Router) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = listener.tap_io(|tcp| tcp.set_nodelay(true).unwrap());
+    tokio::spawn(axum::serve(listener, router).into_future());
+    address
+}

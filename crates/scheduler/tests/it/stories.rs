@@ -1,0 +1,218 @@
+//! What happens.
+
+use alloy_primitives::{B256, U256};
+use chain::{ContributionStatus, TaskStatus, Wallet};
+use primitives::{Nrlc, TaskId};
+use wire::link::{Blame, LinkError, ToScheduler, ToWorker};
+use wire::scheduler::SchedulerClient;
+
+use crate::fake_worker::{FakeWorker, Manner, connect};
+use crate::market::Market;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bag_of_tasks_is_finished_by_whoever_is_free() {
+    let market = Market::open().await;
+    let desk = market.scheduler(market.config()).await;
+    let _workers = [
+        FakeWorker::start(&market, &desk, 3, Manner::Honest).await,
+        FakeWorker::start(&market, &desk, 4, Manner::Honest).await,
+    ];
+    let (deal, tasks) = market.buy(1, 60).await;
+    market.until_all(&tasks, TaskStatus::Completed).await;
+    let model = desk.until(tasks[59], "COMPLETED").await;
+    assert_eq!((model.deal_id, model.task_index), (deal, 59));
+    assert!(model.result_link.unwrap().starts_with("/ipfs/Qm"));
+    assert_eq!(model.command_line, "hello");
+    let words: Vec<_> = model.date_status_list.iter().map(|dated| dated.status.as_str()).collect();
+    assert_eq!(words, ["RECEIVED", "INITIALIZED", "CONSENSUS_REACHED", "COMPLETED"]);
+    assert_eq!(desk.handle.unfinished_count(), 0);
+    desk.handle.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_liar_among_fresh_workers_neither_stalls_nor_wins() {
+    let market = Market::open().await;
+    let desk = market.scheduler(market.config()).await;
+    let liar = FakeWorker::start(&market, &desk, 3, Manner::Lying).await;
+    let honest = [
+        FakeWorker::start(&market, &desk, 4, Manner::Honest).await,
+        FakeWorker::start(&market, &desk, 5, Manner::Honest).await,
+    ];
+    let (_, tasks) = market.buy(4, 4).await;
+    market.until_all(&tasks, TaskStatus::Completed).await;
+    for task in tasks {
+        let model = desk.until(task, "COMPLETED").await;
+        let contributors = market.client.task(task).await.unwrap().contributors;
+        assert_eq!(contributors.len(), 2);
+        assert!(honest.iter().all(|worker| contributors.contains(&worker.wallet.address())));
+        assert!(model.dissent.is_empty() || model.dissent == [liar.wallet.address()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_liar_that_veterans_outweigh_is_let_in_and_pays() {
+    let market = Market::open().await;
+    let desk = market.scheduler(market.config()).await;
+    let honest = [
+        FakeWorker::start(&market, &desk, 4, Manner::Honest).await,
+        FakeWorker::start(&market, &desk, 5, Manner::Honest).await,
+    ];
+    // Fifteen runs in agreement make a veteran: weight 4.
+    let (_, tasks) = market.buy(4, 15).await;
+    market.until_all(&tasks, TaskStatus::Completed).await;
+    let score = market.client.score(honest[0].wallet.address()).await.unwrap();
+    assert_eq!(score, U256::from(15));
+
+    // The planner likes whoever has most slots free, so with many tasks the liar gets some of them.
+    let liar = FakeWorker::start(&market, &desk, 3, Manner::Lying).await;
+    let (_, tasks) = market.buy(4, 12).await;
+    market.until_all(&tasks, TaskStatus::Completed).await;
+    let liar = liar.wallet.address();
+    let mut fined = 0;
+    for task in tasks {
+        let contribution = market.client.contribution(task, liar).await.unwrap();
+        if contribution.status == ContributionStatus::Contributed {
+            fined += 1;
+            assert!(desk.until(task, "COMPLETED").await.dissent.is_empty());
+        }
+    }
+    // 1 RLC for a task: a contributor's stake is 30 % of it.
+    let stake = market.client.account(liar).await.unwrap();
+    let lost = Nrlc::new(300_000_000 * fined);
+    assert!(fined > 0, "the liar was never let in");
+    assert_eq!(
+        (stake.stake, stake.locked),
+        (Nrlc::from_rlc(1_000).saturating_sub(lost), Nrlc::ZERO)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_program_is_known_at_once_and_refunded_at_the_deadline() {
+    let market = Market::open().await;
+    let desk = market.scheduler(market.config()).await;
+    let _worker = FakeWorker::start(&market, &desk, 3, Manner::Failing(Blame::App)).await;
+    let (_, tasks) = market.buy(1, 2).await;
+    for task in &tasks {
+        let failure = desk.until(*task, "FAILED").await.failure.unwrap();
+        assert_eq!(failure.code, "GM-1001");
+        assert!(failure.message.contains("its last words"), "{}", failure.message);
+    }
+    market.until_all(&tasks, TaskStatus::Active).await;
+    market.pass(3_001).await;
+    market.until_all(&tasks, TaskStatus::Failed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_leave_or_err_are_replaced() {
+    let market = Market::open().await;
+    let desk = market.scheduler(market.config()).await;
+    let _leaving = FakeWorker::start(&market, &desk, 3, Manner::Leaving).await;
+    let _broken = FakeWorker::start(&market, &desk, 4, Manner::Failing(Blame::Worker)).await;
+    desk.until_workers(2).await;
+    let (_, tasks) = market.buy(1, 3).await;
+    desk.until_workers(1).await;
+    let _honest = FakeWorker::start(&market, &desk, 5, Manner::Honest).await;
+    market.until_all(&tasks, TaskStatus::Completed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_finishes_what_was_begun() {
+    let market = Market::open().await;
+    let desk = market.scheduler(market.config()).await;
+    let silent = FakeWorker::start(&market, &desk, 3, Manner::Silent).await;
+    let (_, tasks) = market.buy(1, 5).await;
+    market.until_all(&tasks, TaskStatus::Active).await;
+    desk.handle.shutdown().await;
+    drop(silent);
+
+    let desk = market.scheduler(market.config()).await;
+    let _honest = FakeWorker::start(&market, &desk, 4, Manner::Honest).await;
+    market.until_all(&tasks, TaskStatus::Completed).await;
+    let model = desk.until(tasks[0], "COMPLETED").await;
+    assert_eq!(model.replicates.len(), 1, "the silent worker is of another life");
+    desk.handle.shutdown().await;
+    let kept = market.store.cursor(&format!("scheduler:{}", market.workerpool)).await.unwrap();
+    assert!(kept.unwrap().number > 0);
+
+    let desk = market.scheduler(market.config()).await;
+    assert!(desk.handle.ready().await);
+    assert_eq!(desk.handle.unfinished_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_deals_are_served_in_windows() {
+    let market = Market::open().await;
+    let mut config = market.config();
+    config.limits.open_tasks_max = 7;
+    let desk = market.scheduler(config).await;
+    let _worker = FakeWorker::start(&market, &desk, 3, Manner::Honest).await;
+    let (_, tasks) = market.buy(1, 30).await;
+    assert!(desk.handle.unfinished_count() <= 7);
+    market.until_all(&tasks, TaskStatus::Completed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_workers_that_were_let_in_may_upload() {
+    let market = Market::open().await;
+    let desk = market.scheduler(market.config()).await;
+    let wallet = Wallet::new(&market.client, market.signer(3)).await.unwrap();
+    let mut link = connect(&market, &desk, &wallet).await.unwrap();
+    let (_, tasks) = market.buy(1, 1).await;
+    let Some(Ok(ToWorker::Assign { task_id, .. })) = link.receiver.recv().await else {
+        panic!("the task is assigned");
+    };
+    assert_eq!(task_id, tasks[0]);
+    let uploads = SchedulerClient::new(&desk.origin, market.client.chain_id()).unwrap();
+    let zip = tempfile::NamedTempFile::new().unwrap();
+    let too_early = uploads.upload_result(task_id, &link.token, zip.path()).await.unwrap_err();
+    assert!(too_early.to_string().contains("not allowed"), "{too_early}");
+    let guess = uploads.upload_result(task_id, "guess", zip.path()).await.unwrap_err();
+    assert!(guess.to_string().contains("invalid authorization"), "{guess}");
+    let unknown = TaskId(B256::repeat_byte(9));
+    let unknown = uploads.upload_result(unknown, &link.token, zip.path()).await.unwrap_err();
+    assert!(unknown.to_string().contains("not found"), "{unknown}");
+
+    // What it says about tasks that are not its own changes nothing.
+    let hash = primitives::ResultHash(B256::repeat_byte(1));
+    let stranger = TaskId(B256::repeat_byte(8));
+    link.sender
+        .send(&ToScheduler::Computed { task_id: stranger, result_hash: hash })
+        .await
+        .unwrap();
+    link.sender.send(&ToScheduler::Computed { task_id, result_hash: hash }).await.unwrap();
+    let Some(Ok(ToWorker::Contribute { task_id, .. })) = link.receiver.recv().await else {
+        panic!("the worker is let in");
+    };
+    assert!(uploads.upload_result(task_id, &link.token, zip.path()).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_chatterers_are_kept_out() {
+    let market = Market::open().await;
+    let mut config = market.config();
+    config.workers = Some([market.signer(3).address()].into());
+    config.limits.messages_per_second = 20;
+    let desk = market.scheduler(config).await;
+    let stranger = Wallet::new(&market.client, market.signer(4)).await.unwrap();
+    let refused = connect(&market, &desk, &stranger).await.unwrap_err();
+    assert!(
+        matches!(&refused, LinkError::Refused(failure) if failure.code == "GM-4204"),
+        "{refused}"
+    );
+
+    let known = Wallet::new(&market.client, market.signer(3)).await.unwrap();
+    let link = connect(&market, &desk, &known).await.unwrap();
+    desk.until_workers(1).await;
+    let chatter = ToScheduler::Draining {};
+    while link.sender.send(&chatter).await.is_ok() {}
+    desk.until_workers(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_owners_wallet_may_schedule() {
+    let market = Market::open().await;
+    let mut config = market.config();
+    config.wallet = Wallet::new(&market.client, market.signer(9)).await.unwrap();
+    let refused = scheduler::Scheduler::start(config).await.err().unwrap();
+    assert!(!refused.is_retryable(), "{refused}");
+}
