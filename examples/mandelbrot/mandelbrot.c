@@ -1,6 +1,6 @@
 // Draws a piece of the Mandelbrot set: long enough to watch, the same to the last bit on every machine.
 //
-// Arguments: [WIDTH] of the picture (800), [ITERATIONS] at most per point (5000).
+// Arguments: [WIDTH] of the picture (800), [ITERATIONS] at most per point (3000).
 // The result is the picture, /iexec_out/mandelbrot.pgm; a small one in letters goes to standard output, progress to
 // standard error.
 #include <stdint.h>
@@ -37,7 +37,7 @@ static void print_small(const uint8_t *picture, int width, int height) {
 }
 
 int main(int argc, char **argv) {
-    int width = argc > 1 ? atoi(argv[1]) : 800, most = argc > 2 ? atoi(argv[2]) : 5000;
+    int width = argc > 1 ? atoi(argv[1]) : 800, most = argc > 2 ? atoi(argv[2]) : 3000;
     if (width < 72 || width > 4096 || most < 1) fail("the width must be 72 to 4096, the iterations at least 1");
     int height = width * 3 / 4, told = 0;
     uint8_t *picture = malloc((size_t)width * (size_t)height);
