@@ -1,1 +1,46 @@
-//! Asks for work, fetches, runs, contributes, reveals, uploads
+//! A worker: it takes tasks from one scheduler, runs them, and stands for their results on the chain.
+//!
+//! ```text
+//!            assign ──► deal, app, category (chain) ──► program, inputs (gateway, web) ──► sandbox
+//! scheduler                                                                                  │
+//!            ◄── computed {hash} ◄───────────────────────────────────────────────────────────┘
+//!            contribute ──► trust 1: upload, contributeAndFinalize
+//!                           else:    stake, journal, contribute
+//!            reveal     ──► consensus is ours? reveal, upload
+//!            release    ──► drop everything
+//! ```
+//!
+//! * A worker believes the chain, and the scheduler only for what to do next. What a task is, what it may use, who pays
+//!   and who wins, it reads itself. So a scheduler can waste a worker's time, but not its stake.
+//! * Programs and inputs are strangers' addresses: the fetcher asks for public addresses only, and for the gateway.
+//! * What it has promised on the chain is in the journal before it is promised, so that a restart can still reveal.
+//! * A lost connection loses nothing: work goes on, and the last word about every task is said again.
+//!
+//! Not here: choosing who works on what (`scheduler`), running programs (`sandbox`), the link's frames (`wire`), nonces
+//! and fees (`chain`).
+//!
+//! **Layout:** `service` start, connection, end · `desk` what to do about each message · `table` the tasks in hand ·
+//! `deals` what the chain says about a deal · `fetch`, `address` getting files · `programs`, `inputs` keeping them ·
+//! `settle` contribute, reveal, upload · `stake` · `journal` · `space` directories · `trouble` what can go wrong.
+
+mod address;
+mod config;
+mod deals;
+mod desk;
+mod error;
+mod fetch;
+mod inputs;
+mod journal;
+mod link;
+mod programs;
+mod recent;
+mod service;
+mod settle;
+mod space;
+mod stake;
+mod table;
+mod trouble;
+
+pub use config::Config;
+pub use error::Error;
+pub use service::{Handle, LinkState, Worker};

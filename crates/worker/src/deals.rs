@@ -1,0 +1,191 @@
+//! What the chain says about a deal, read once for all of its tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, U256};
+use chain::{App, Client, Dataset, Deal};
+use orders::task_id;
+use parking_lot::Mutex;
+use primitives::{DealId, Tag, TaskId};
+use sandbox::{Limits, split_args};
+use tokio::sync::OnceCell;
+use wire::params::{Params, StorageProvider};
+
+use crate::inputs::DealInputs;
+use crate::recent::Recent;
+use crate::trouble::Trouble;
+
+/// Deals remembered. A deal costs four reads of the chain, and its memory is its parameters.
+const DEALS_KEPT: usize = 512;
+/// A node may be a block behind the one that the scheduler asked.
+const READ_ATTEMPTS: u32 = 4;
+const READ_PAUSE: Duration = Duration::from_millis(150);
+/// The one kind of app that runs here.
+const WASM: &str = "WASM";
+
+/// All that a task of a deal needs to know.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) id: DealId,
+    pub(crate) deal: Deal,
+    pub(crate) program: ProgramAt,
+    pub(crate) dataset: Option<Dataset>,
+    pub(crate) args: Vec<String>,
+    pub(crate) input_urls: Vec<String>,
+    pub(crate) limits: Limits,
+    pub(crate) inputs: DealInputs,
+}
+
+/// Where a program is and what it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProgramAt {
+    pub(crate) address: String,
+    /// SHA-256; zero if the app's owner named none.
+    pub(crate) checksum: B256,
+}
+
+impl Facts {
+    /// Whether one contribution is enough, which makes it `contributeAndFinalize`.
+    pub(crate) fn needs_one(&self) -> bool {
+        self.deal.trust <= U256::ONE
+    }
+
+    /// Refuses a task that is not one of this deal's.
+    pub(crate) fn check_task(&self, task: TaskId, index: u64) -> Result<(), Trouble> {
+        let index = U256::from(index);
+        let end = self.deal.first.saturating_add(self.deal.size);
+        if index < self.deal.first || index >= end {
+            return Err(Trouble::Assignment(format!("the deal has no task of index {index}")));
+        }
+        if task_id(self.id, index) != task {
+            let wrong = format!("task {index} of deal {} has another id than {task}", self.id);
+            return Err(Trouble::Assignment(wrong));
+        }
+        Ok(())
+    }
+}
+
+type Known = Arc<OnceCell<Result<Arc<Facts>, Trouble>>>;
+
+/// Deals by id, bounded.
+pub(crate) struct Deals {
+    client: Client,
+    workerpool: Address,
+    known: Mutex<Recent<DealId, Known>>,
+}
+
+impl Deals {
+    pub(crate) fn new(client: Client, workerpool: Address) -> Self {
+        Self { client, workerpool, known: Mutex::new(Recent::new(DEALS_KEPT)) }
+    }
+
+    /// The facts of a deal, or why its tasks cannot run here. Tasks of one deal that come together share one reading.
+    /// What the deal itself makes impossible is remembered too; that the chain did not answer is not.
+    pub(crate) async fn facts(&self, id: DealId) -> Result<Arc<Facts>, Trouble> {
+        let (known, _) = self.known.lock().get_or_insert(&id, Known::default);
+        known.get_or_try_init(|| self.read(id)).await?.clone()
+    }
+
+    async fn read(&self, id: DealId) -> Result<Result<Arc<Facts>, Trouble>, Trouble> {
+        let deal = patiently(|| self.client.deal(id)).await?;
+        if deal.workerpool.pointer != self.workerpool {
+            let whose = format!("deal {id} is of workerpool {}", deal.workerpool.pointer);
+            return Ok(Err(Trouble::Assignment(whose)));
+        }
+        let (app, category, dataset) = futures::try_join!(
+            patiently(|| self.client.app(deal.app.pointer)),
+            patiently(|| self.client.category(deal.category)),
+            self.dataset(deal.dataset.pointer),
+        )?;
+        let limits = Limits::for_timeref(category.work_clock_seconds);
+        Ok(facts(id, deal, &app, dataset, limits).map(Arc::new))
+    }
+
+    async fn dataset(&self, dataset: Address) -> Result<Option<Dataset>, Trouble> {
+        if dataset == Address::ZERO {
+            return Ok(None);
+        }
+        patiently(|| self.client.dataset(dataset)).await.map(Some)
+    }
+}
+
+async fn patiently<T, F>(read: impl Fn() -> F) -> Result<T, Trouble>
+where
+    F: Future<Output = chain::Result<T>>,
+{
+    let mut attempt = 1;
+    loop {
+        match read().await {
+            Ok(value) => return Ok(value),
+            Err(error)
+                if attempt < READ_ATTEMPTS && (error.is_retryable() || error.is_unknown()) =>
+            {
+                tokio::time::sleep(READ_PAUSE * attempt).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(Trouble::Chain(error.to_string())),
+        }
+    }
+}
+
+fn facts(
+    id: DealId,
+    deal: Deal,
+    app: &App,
+    dataset: Option<Dataset>,
+    limits: Limits,
+) -> Result<Facts, Trouble> {
+    if !app.kind.eq_ignore_ascii_case(WASM) {
+        let kind = app.kind.chars().take(40).collect();
+        return Err(Trouble::Kind { kind });
+    }
+    let params = Params::parse(&deal.params);
+    check_demands(&deal, &params)?;
+    let args = split_args(params.args.as_deref().unwrap_or_default()).map_err(|error| {
+        let detail = error.to_string();
+        Trouble::from(sandbox::Failure::from(sandbox::FailureKind::BadArguments { detail }))
+    })?;
+    let address = text_of(&app.multiaddr)
+        .ok_or_else(|| Trouble::Assignment("the app's address is not text".to_owned()))?;
+    Ok(Facts {
+        id,
+        program: ProgramAt { address, checksum: app.checksum },
+        dataset,
+        args,
+        input_urls: params.input_files,
+        limits,
+        inputs: DealInputs::default(),
+        deal,
+    })
+}
+
+/// Refuses what a worker without an enclave, a graphics card or a keeper of secrets cannot do: running such a task all
+/// the same would break a promise that the requester pays for.
+fn check_demands(deal: &Deal, params: &Params) -> Result<(), Trouble> {
+    let demand = |what: &str| Err(Trouble::Demand { what: what.to_owned() });
+    if deal.tag & (Tag::TEE | Tag::SCONE | Tag::GRAMINE | Tag::TDX) != Tag::NONE {
+        return demand("a trusted execution environment (tag)");
+    }
+    if deal.tag.contains(Tag::GPU) {
+        return demand("a GPU (tag)");
+    }
+    if params.result_encryption {
+        return demand("an encrypted result (iexec_result_encryption)");
+    }
+    if !params.secrets.is_empty() {
+        return demand("secrets (iexec_secrets)");
+    }
+    if params.storage_provider == Some(StorageProvider::Dropbox) {
+        return demand("storage in Dropbox (iexec_result_storage_provider)");
+    }
+    if params.bulk_cid.is_some() {
+        return demand("bulk processing (bulk_cid)");
+    }
+    Ok(())
+}
+
+/// An asset's address as registered: text, whatever the field's name says.
+pub(crate) fn text_of(multiaddr: &[u8]) -> Option<String> {
+    std::str::from_utf8(multiaddr).ok().map(|text| text.trim().to_owned())
+}

@@ -1,0 +1,281 @@
+//! What a worker does about each thing that its scheduler says.
+//!
+//! Nothing here blocks the connection: every message starts a job or is answered at once. Jobs end by themselves, by the
+//! release of their task, or with the worker.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alloy_primitives::{Address, Bytes, Keccak256, U256};
+use chain::{Client, Wallet};
+use parking_lot::Mutex;
+use primitives::{ResultDigest, TaskId};
+use sandbox::{CallFacts, Job, Outcome, Sandbox, env_for};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use verdict::result_hash;
+use wire::link::{ToScheduler, ToWorker};
+use wire::scheduler::SchedulerClient;
+
+use crate::deals::{Deals, Facts};
+use crate::fetch::Fetcher;
+use crate::inputs::Inputs;
+use crate::journal::Journal;
+use crate::link::Voice;
+use crate::programs::{Program, Programs};
+use crate::space::{Space, remove_file};
+use crate::stake::Stake;
+use crate::table::{Admission, Assignment, Finding, Life, Stage, Step, Table};
+use crate::trouble::Trouble;
+
+/// Everything that jobs share.
+pub(crate) struct Desk {
+    pub(crate) worker: Address,
+    pub(crate) client: Client,
+    pub(crate) wallet: Wallet,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) space: Space,
+    pub(crate) programs: Programs,
+    pub(crate) deals: Deals,
+    pub(crate) journal: Journal,
+    pub(crate) stake: Stake,
+    pub(crate) uploads: SchedulerClient,
+    pub(crate) table: Mutex<Table>,
+    pub(crate) voice: Voice,
+    /// Programs that may run at once.
+    pub(crate) slots: Semaphore,
+    pub(crate) lie: bool,
+    pub(crate) draining: AtomicBool,
+    /// Something was finished; one who waits for all to be finished looks again.
+    pub(crate) finished: Notify,
+    /// The worker ends: computations are given up.
+    pub(crate) stop: CancellationToken,
+    pub(crate) jobs: TaskTracker,
+}
+
+/// What a run needs, fetched.
+struct Ready {
+    facts: Arc<Facts>,
+    program: Arc<Program>,
+    inputs: Arc<Inputs>,
+}
+
+impl Desk {
+    /// Does what the scheduler says.
+    pub(crate) fn hear(self: &Arc<Self>, message: ToWorker) {
+        match message {
+            ToWorker::Assign { task_id, deal_id, index } => {
+                self.assign(task_id, Assignment { deal: deal_id, index });
+            }
+            ToWorker::Contribute { task_id, authorization, enclave_challenge } => {
+                self.authorised(task_id, authorization, enclave_challenge);
+            }
+            ToWorker::Reveal { task_id } => self.consensus(task_id),
+            ToWorker::Release { task_id } => self.release(task_id),
+        }
+    }
+
+    fn assign(self: &Arc<Self>, task: TaskId, assignment: Assignment) {
+        if self.draining.load(Ordering::Relaxed) && !self.table.lock().knows(task) {
+            return self.decline(task, &Trouble::Busy("it is draining"));
+        }
+        let admission = self.table.lock().admit(task, &self.stop);
+        match admission {
+            Admission::New(life) => {
+                let desk = Arc::clone(self);
+                self.jobs.spawn(async move { desk.compute(life, assignment).await });
+            }
+            Admission::Known(words) => self.repeat(words),
+            Admission::Full => self.decline(task, &Trouble::Busy("it has too many in hand")),
+        }
+    }
+
+    fn authorised(self: &Arc<Self>, task: TaskId, authorization: Bytes, challenge: Address) {
+        if challenge != Address::ZERO {
+            let what = "an enclave that answers a challenge".to_owned();
+            return self.decline(task, &Trouble::Demand { what });
+        }
+        let step = self.table.lock().contribute(task);
+        match step {
+            Step::Go(life, finding) => {
+                let desk = Arc::clone(self);
+                self.jobs.spawn(async move {
+                    if let Err(trouble) = desk.contribute(&life, &finding, authorization).await {
+                        desk.fail(&life, &trouble).await;
+                    }
+                });
+            }
+            Step::Known(words) => self.repeat(words),
+            Step::NotHeld => self.decline(task, &Trouble::NotHeld),
+        }
+    }
+
+    fn consensus(self: &Arc<Self>, task: TaskId) {
+        let step = self.table.lock().reveal(task);
+        match step {
+            Step::Go(life, finding) => {
+                let desk = Arc::clone(self);
+                self.jobs.spawn(async move {
+                    if let Err(trouble) = desk.reveal(&life, &finding).await {
+                        desk.fail(&life, &trouble).await;
+                    }
+                });
+            }
+            Step::Known(words) => self.repeat(words),
+            Step::NotHeld => self.decline(task, &Trouble::NotHeld),
+        }
+    }
+
+    fn release(self: &Arc<Self>, task: TaskId) {
+        let Some(released) = self.table.lock().release(task) else { return };
+        self.finished.notify_waiters();
+        let Some(finding) = released.finding else { return };
+        let desk = Arc::clone(self);
+        self.jobs.spawn(async move { desk.let_go(task, released.stage, &finding).await });
+    }
+
+    /// Says no without taking the task in.
+    fn decline(self: &Arc<Self>, task: TaskId, trouble: &Trouble) {
+        tracing::info!(worker = %self.worker, %task, %trouble, "declined");
+        self.repeat(vec![ToScheduler::Failed { task_id: task, failure: trouble.report() }]);
+    }
+
+    fn repeat(self: &Arc<Self>, words: Vec<ToScheduler>) {
+        if words.is_empty() {
+            return;
+        }
+        let desk = Arc::clone(self);
+        self.jobs.spawn(async move {
+            for word in words {
+                desk.voice.say(&word).await;
+            }
+        });
+    }
+
+    /// Notes that the task failed, and says so.
+    pub(crate) async fn fail(&self, life: &Life, trouble: &Trouble) {
+        tracing::info!(worker = %self.worker, task = %life.task, code = trouble.code(), %trouble, "task failed");
+        let word = ToScheduler::Failed { task_id: life.task, failure: trouble.report() };
+        self.reached(life, Stage::Failed, word).await;
+        self.finished.notify_waiters();
+    }
+
+    /// Notes how far the task came, and says so.
+    pub(crate) async fn reached(&self, life: &Life, stage: Stage, word: ToScheduler) {
+        let wanted = self.table.lock().reached(life, stage, word.clone());
+        if wanted {
+            self.voice.say(&word).await;
+        }
+    }
+
+    async fn compute(&self, life: Life, assignment: Assignment) {
+        match self.run(&life, assignment).await {
+            Ok(Some(finding)) => {
+                let result_hash = result_hash(life.task, finding.digest);
+                let word = ToScheduler::Computed { task_id: life.task, result_hash };
+                let archive = finding.archive.clone();
+                let wanted = self.table.lock().computed(&life, finding, word.clone());
+                if wanted {
+                    self.voice.say(&word).await;
+                } else {
+                    remove_file(&archive).await;
+                }
+            }
+            // Nobody wants it any more.
+            Ok(None) => {}
+            Err(trouble) => self.fail(&life, &trouble).await,
+        }
+    }
+
+    /// From the assignment to the finding; nothing if the task was released meanwhile.
+    async fn run(&self, life: &Life, assignment: Assignment) -> Result<Option<Finding>, Trouble> {
+        let ready = life.over.run_until_cancelled(self.prepare(life.task, assignment));
+        let Some(ready) = ready.await else { return Ok(None) };
+        let ready = ready?;
+        let turn = life.over.run_until_cancelled(self.slots.acquire());
+        let Some(Ok(_turn)) = turn.await else { return Ok(None) };
+        let archive = self.space.new_result(life.task);
+        let job = job(life.task, assignment, &ready, archive.clone());
+        let outcome = self.sandbox.run(job, life.over.clone()).await;
+        if life.over.is_cancelled() {
+            remove_file(&archive).await;
+            return Ok(None);
+        }
+        let outcome = outcome?;
+        match self.finding(assignment, &ready.facts, outcome) {
+            Ok(finding) => Ok(Some(finding)),
+            Err(trouble) => {
+                remove_file(&archive).await;
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn prepare(&self, task: TaskId, assignment: Assignment) -> Result<Ready, Trouble> {
+        let facts = self.deals.facts(assignment.deal).await?;
+        facts.check_task(task, assignment.index)?;
+        let (program, inputs) = futures::try_join!(
+            self.programs.get(&facts),
+            facts.inputs.get(&facts, &self.space, &self.fetcher),
+        )?;
+        Ok(Ready { facts, program, inputs })
+    }
+
+    fn finding(
+        &self,
+        assignment: Assignment,
+        facts: &Facts,
+        outcome: Outcome,
+    ) -> Result<Finding, Trouble> {
+        let callback = facts.deal.callback;
+        // Without a callback nobody receives the data, and the chain takes none.
+        let callback_data = match outcome.callback_data {
+            _ if callback == Address::ZERO => Bytes::new(),
+            Some(data) if !data.is_empty() => data,
+            _ => return Err(Trouble::NoCallbackData),
+        };
+        Ok(Finding {
+            assignment,
+            digest: if self.lie { wrong(outcome.digest, self.worker) } else { outcome.digest },
+            archive: outcome.archive,
+            callback,
+            callback_data,
+            needs_one: facts.needs_one(),
+            stake: facts.deal.worker_stake,
+        })
+    }
+}
+
+fn job(task: TaskId, assignment: Assignment, ready: &Ready, archive: PathBuf) -> Job {
+    let Ready { facts, program, inputs } = ready;
+    let call = CallFacts {
+        task,
+        deal: assignment.deal,
+        index: U256::from(assignment.index),
+        bot_first: facts.deal.first,
+        bot_size: facts.deal.size,
+        dataset: facts.deal.dataset.pointer,
+        input_names: inputs.names().to_vec(),
+    };
+    Job {
+        program: program.path().to_owned(),
+        args: facts.args.clone(),
+        env: env_for(&call),
+        inputs: inputs.dir().to_owned(),
+        archive,
+        seed: task.0,
+        clock: facts.deal.start,
+        limits: facts.limits.clone(),
+    }
+}
+
+/// A digest that no honest worker finds, another for each liar.
+fn wrong(digest: ResultDigest, worker: Address) -> ResultDigest {
+    let mut hash = Keccak256::new();
+    hash.update(digest.0);
+    hash.update(worker);
+    ResultDigest(hash.finalize())
+}

@@ -1,0 +1,132 @@
+//! Programs on disk, each fetched once and checked against what is registered.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use alloy_primitives::{B256, hex};
+use parking_lot::Mutex;
+use primitives::DealId;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+use crate::deals::{Facts, ProgramAt};
+use crate::fetch::{Allowance, Fetcher};
+use crate::recent::Recent;
+use crate::trouble::Trouble;
+
+/// Programs kept; the oldest makes room.
+const PROGRAMS_KEPT: usize = 64;
+const FETCH_TIME: Duration = Duration::from_secs(120);
+
+/// A program's file. It stays as long as somebody runs it, also when it was thrown out of the cache meanwhile.
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    thrown_out: AtomicBool,
+}
+
+impl Program {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.thrown_out.load(Ordering::Relaxed)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::debug!(path = %self.path.display(), %error, "removing a program");
+        }
+    }
+}
+
+/// The same program is the same file for all deals. One without a checksum is only the same within its deal: what is
+/// behind its address may change.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Checksum(B256),
+    Unchecked(DealId),
+}
+
+type Known = Arc<OnceCell<Arc<Program>>>;
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    dir: PathBuf,
+    fetcher: Fetcher,
+    known: Mutex<Recent<Key, Known>>,
+}
+
+impl Programs {
+    pub(crate) fn new(dir: PathBuf, fetcher: Fetcher) -> Self {
+        Self { dir, fetcher, known: Mutex::new(Recent::new(PROGRAMS_KEPT)) }
+    }
+
+    /// The program of a deal, fetched if it is not here.
+    pub(crate) async fn get(&self, facts: &Facts) -> Result<Arc<Program>, Trouble> {
+        let key = match facts.program.checksum {
+            B256::ZERO => Key::Unchecked(facts.id),
+            checksum => Key::Checksum(checksum),
+        };
+        let (known, gone) = self.known.lock().get_or_insert(&key, Known::default);
+        if let Some(gone) = gone.as_ref().and_then(|gone| gone.get()) {
+            gone.thrown_out.store(true, Ordering::Relaxed);
+        }
+        known.get_or_try_init(|| self.load(facts, &key)).await.cloned()
+    }
+
+    async fn load(&self, facts: &Facts, key: &Key) -> Result<Arc<Program>, Trouble> {
+        let allowance = Allowance { bytes: facts.limits.program_bytes, time: FETCH_TIME };
+        let path = match key {
+            Key::Checksum(checksum) => {
+                let path = self.dir.join(hex::encode(checksum));
+                if !is_intact(path.clone(), *checksum).await {
+                    self.fetch(&facts.program, &path, allowance).await?;
+                }
+                path
+            }
+            Key::Unchecked(deal) => {
+                let path = self.dir.join(format!("unchecked-{deal}"));
+                self.fetch(&facts.program, &path, allowance).await?;
+                path
+            }
+        };
+        Ok(Arc::new(Program { path, thrown_out: AtomicBool::new(false) }))
+    }
+
+    async fn fetch(
+        &self,
+        program: &ProgramAt,
+        path: &Path,
+        allowance: Allowance,
+    ) -> Result<(), Trouble> {
+        let from: String = program.address.chars().take(200).collect();
+        let part = path.with_extension("part");
+        let fetched = self
+            .fetcher
+            .to_file(&program.address, &part, allowance)
+            .await
+            .map_err(|error| Trouble::Program { from: from.clone(), error })?;
+        if !program.checksum.is_zero() && fetched.sha256 != program.checksum {
+            crate::space::remove_file(&part).await;
+            return Err(Trouble::OtherProgram { from, found: fetched.sha256.to_string() });
+        }
+        tracing::debug!(from, bytes = fetched.bytes, "program fetched");
+        tokio::fs::rename(&part, path).await.map_err(Trouble::host("keeping a program"))
+    }
+}
+
+/// Whether an earlier process left that very program.
+async fn is_intact(path: PathBuf, checksum: B256) -> bool {
+    let hashed = tokio::task::spawn_blocking(move || -> io::Result<B256> {
+        let mut hash = Sha256::new();
+        io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
+        Ok(B256::from_slice(&hash.finalize()))
+    });
+    matches!(hashed.await, Ok(Ok(found)) if found == checksum)
+}

@@ -1,0 +1,399 @@
+//! Start, stay connected, end.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use alloy_signer_local::PrivateKeySigner;
+use chain::{Client, Wallet};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use sandbox::Limits;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+use wire::link::{Capabilities, ClientConfig, LinkClient, LinkError, ToScheduler, WorkerLink};
+use wire::scheduler::SchedulerClient;
+
+use crate::config::Config;
+use crate::deals::Deals;
+use crate::desk::Desk;
+use crate::error::Error;
+use crate::fetch::Fetcher;
+use crate::journal::{Journal, Row};
+use crate::link::Voice;
+use crate::programs::Programs;
+use crate::settle::AtStake;
+use crate::space::{Space, remove_file};
+use crate::stake::Stake;
+use crate::table::{Stage, Table};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+/// For what only an operator can mend: a scheduler that refuses, or is not the one that the chain names.
+const BACKOFF_REFUSED: Duration = Duration::from_secs(10);
+/// A connection that lasted so long was a good one: the next attempt comes at once.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+/// How long what is on its way to the chain may take to get there when the worker ends.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// A contribution may be on its way for so long after it was noted.
+const ON_ITS_WAY: Duration = Duration::from_secs(120);
+const REPLAY_AT_ONCE: usize = 16;
+/// A login with more would not fit into a frame.
+const HOLDING_MAX: usize = 2_000;
+
+/// The service.
+#[derive(Debug, Clone, Copy)]
+pub struct Worker;
+
+/// How a worker's connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// On its way to the scheduler, perhaps not for the first time.
+    Connecting,
+    /// Logged in.
+    Connected,
+    /// The worker has ended.
+    Stopped,
+}
+
+/// A running worker. It runs on when all handles are dropped, until its token is cancelled.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    address: Address,
+    state: watch::Receiver<LinkState>,
+    drain: CancellationToken,
+}
+
+impl Handle {
+    /// The worker's wallet.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Whether the worker is logged in at its scheduler.
+    pub fn is_connected(&self) -> bool {
+        *self.state.borrow() == LinkState::Connected
+    }
+
+    /// How the connection is, and when that changes.
+    pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.clone()
+    }
+
+    /// Waits until the worker is logged in; `false` if it has ended instead.
+    pub async fn connected(&self) -> bool {
+        let mut state = self.state.clone();
+        let settled = state.wait_for(|state| *state != LinkState::Connecting).await;
+        settled.is_ok_and(|state| *state == LinkState::Connected)
+    }
+
+    /// Takes no more tasks, and ends when those in hand are finished.
+    pub fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Waits until the worker has ended: what was on its way to the chain is there, and what was contributed is in the
+    /// journal.
+    pub async fn stopped(&self) {
+        let mut state = self.state.clone();
+        // An error means that it ended without a word, which is an end too.
+        let _ = state.wait_for(|state| *state == LinkState::Stopped).await;
+    }
+}
+
+impl Worker {
+    /// Starts a worker. It keeps trying to reach its scheduler until the token is cancelled; then it gives up what it
+    /// computes, finishes what is on its way to the chain, and ends.
+    ///
+    /// # Errors
+    /// The directory, the chain or the journal cannot be used, or there is no such workerpool.
+    pub async fn start(config: Config, stop: CancellationToken) -> Result<Handle, Error> {
+        let address = config.signer.address();
+        // Ended by its owner's token, or by itself once drained.
+        let stop = stop.child_token();
+        let owner = pool_owner(&config.client, config.workerpool).await;
+        owner.map_err(|error| match error {
+            error if error.is_unknown() => {
+                Error::UnknownWorkerpool { workerpool: config.workerpool }
+            }
+            error => Error::Chain(error),
+        })?;
+        let door = Door::new(&config);
+        let desk = Arc::new(desk(config, &stop).await?);
+        desk.replay().await?;
+        let (state, seen) = watch::channel(LinkState::Connecting);
+        let drain = CancellationToken::new();
+        let handle = Handle { address, state: seen, drain: drain.clone() };
+        tokio::spawn(Service { desk, door, state, drain, stop }.run());
+        Ok(handle)
+    }
+}
+
+async fn pool_owner(client: &Client, workerpool: Address) -> chain::Result<Address> {
+    client.workerpool(workerpool).await.map(|pool| pool.owner)
+}
+
+async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
+    let worker = config.signer.address();
+    let http = |error: &dyn fmt::Display| Error::Http(error.to_string());
+    let fetcher =
+        Fetcher::new(&config.gateway, config.allow_private).map_err(|error| http(&error))?;
+    let uploads = SchedulerClient::new(&config.scheduler, config.client.chain_id())
+        .map_err(|error| http(&error))?;
+    let dir = config.dir.clone();
+    let space = tokio::task::spawn_blocking(move || Space::open(&dir))
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        .map_err(|source| Error::Dir { dir: config.dir, source })?;
+    let wallet = Wallet::new(&config.client, config.signer).await?;
+    Ok(Desk {
+        worker,
+        programs: Programs::new(space.programs(), fetcher.clone()),
+        deals: Deals::new(config.client.clone(), config.workerpool),
+        journal: Journal::new(config.store, worker),
+        stake: Stake::new(wallet.clone()),
+        client: config.client,
+        wallet,
+        sandbox: config.sandbox,
+        fetcher,
+        space,
+        uploads,
+        table: Mutex::new(Table::default()),
+        voice: Voice::new(),
+        slots: Semaphore::new(config.slots.max(1)),
+        lie: config.lie,
+        draining: AtomicBool::new(false),
+        finished: Notify::new(),
+        stop: stop.clone(),
+        jobs: TaskTracker::new(),
+    })
+}
+
+impl Desk {
+    /// Takes up what an earlier process has promised, and clears away the rest.
+    async fn replay(&self) -> Result<(), Error> {
+        let rows = self.journal.all().await?;
+        let mut kept: HashSet<PathBuf> = HashSet::new();
+        let mut judged = futures::stream::iter(rows)
+            .map(async |row| (self.is_open(&row).await, row))
+            .buffer_unordered(REPLAY_AT_ONCE);
+        while let Some((open, row)) = judged.next().await {
+            let Row { task, finding, .. } = row;
+            if open {
+                tracing::info!(worker = %self.worker, %task, "taking up a task from the journal");
+                kept.insert(finding.archive.clone());
+                self.table.lock().restore(task, finding, Stage::Contributed, &self.stop);
+            } else {
+                self.journal.strike(task).await;
+                if finding.archive.starts_with(self.space.results()) {
+                    remove_file(&finding.archive).await;
+                }
+            }
+        }
+        drop(judged);
+        if let Err(error) = self.space.keep_results(&kept) {
+            tracing::warn!(worker = %self.worker, %error, "old results stay behind");
+        }
+        Ok(())
+    }
+
+    /// Whether a task from the journal still needs this worker. When in doubt it does.
+    async fn is_open(&self, row: &Row) -> bool {
+        match self.at_stake(row.task, &row.finding).await {
+            Ok(AtStake::Waiting | AtStake::Reveal | AtStake::Upload) => true,
+            Ok(AtStake::Nothing) => row.age < ON_ITS_WAY && self.may_arrive(row.task).await,
+            Err(error) => {
+                tracing::warn!(task = %row.task, %error, "keeping a task that cannot be looked up");
+                true
+            }
+        }
+    }
+}
+
+/// Makes connections.
+struct Door {
+    scheduler: Url,
+    workerpool: Address,
+    client: Client,
+    signer: PrivateKeySigner,
+    capabilities: Capabilities,
+}
+
+impl Door {
+    fn new(config: &Config) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let slots = config.slots.max(1);
+        let memory = Limits::for_timeref(0).memory_bytes.saturating_mul(slots);
+        let capabilities = Capabilities {
+            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+            memory_bytes: u64::try_from(memory).unwrap_or(u64::MAX),
+            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            runtimes: vec![config.sandbox.runtime().to_owned()],
+        };
+        Self {
+            scheduler: config.scheduler.clone(),
+            workerpool: config.workerpool,
+            client: config.client.clone(),
+            signer: config.signer.clone(),
+            capabilities,
+        }
+    }
+
+    async fn connect(&self, desk: &Desk) -> Result<WorkerLink, LinkError> {
+        // Asked each time: a workerpool may be sold, and its new owner's scheduler is then the right one.
+        let pool_owner = pool_owner(&self.client, self.workerpool).await.map_err(|error| {
+            LinkError::Unreachable { url: "the chain".to_owned(), reason: error.to_string() }
+        })?;
+        let mut holding = desk.table.lock().holding();
+        holding.truncate(HOLDING_MAX);
+        let config = ClientConfig {
+            scheduler: self.scheduler.clone(),
+            workerpool: self.workerpool,
+            pool_owner,
+            chain_id: self.client.chain_id(),
+            hub: self.client.hub(),
+            signer: self.signer.clone(),
+            capabilities: self.capabilities.clone(),
+            holding,
+        };
+        LinkClient::connect(&config).await
+    }
+}
+
+struct Service {
+    desk: Arc<Desk>,
+    door: Door,
+    state: watch::Sender<LinkState>,
+    drain: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Service {
+    async fn run(self) {
+        let drained = self.drained();
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = self.stay_connected() => {}
+            () = drained => stop.cancel(),
+        }
+        self.desk.jobs.close();
+        let settled = tokio::time::timeout(SETTLE_TIME, self.desk.jobs.wait()).await;
+        if settled.is_err() {
+            tracing::warn!(worker = %self.desk.worker, "ended before all was settled; the journal knows");
+        }
+        self.desk.voice.detach();
+        self.state.send_replace(LinkState::Stopped);
+    }
+
+    /// Ends when the worker drains and has nothing in hand.
+    async fn drained(&self) {
+        self.drain.cancelled().await;
+        self.desk.draining.store(true, Ordering::Relaxed);
+        self.desk.voice.say(&ToScheduler::Draining {}).await;
+        loop {
+            let finished = self.desk.finished.notified();
+            if self.desk.table.lock().in_hand() == 0 {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    async fn stay_connected(&self) {
+        let mut backoff = Backoff::new();
+        while !self.stop.is_cancelled() {
+            let connecting = self.stop.run_until_cancelled(self.door.connect(&self.desk));
+            let pause = match connecting.await {
+                None => return,
+                Some(Ok(link)) => {
+                    tracing::info!(worker = %self.desk.worker, "connected");
+                    let began = Instant::now();
+                    self.serve(link).await;
+                    if began.elapsed() >= GOOD_CONNECTION {
+                        backoff = Backoff::new();
+                    }
+                    backoff.next()
+                }
+                Some(Err(error)) if error.is_retryable() => {
+                    tracing::debug!(worker = %self.desk.worker, %error, "not connected");
+                    backoff.next()
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(worker = %self.desk.worker, %error, "not let in");
+                    backoff.next().max(BACKOFF_REFUSED)
+                }
+            };
+            let waited = self.stop.run_until_cancelled(tokio::time::sleep(pause));
+            if waited.await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// One connection, to its end. When the worker ends, jobs may still speak through it until they are done.
+    async fn serve(&self, link: WorkerLink) {
+        let WorkerLink { token, sender, mut receiver } = link;
+        self.desk.voice.attach(sender, token);
+        self.state.send_replace(LinkState::Connected);
+        let words = self.desk.table.lock().words();
+        for word in &words {
+            self.desk.voice.say(word).await;
+        }
+        if self.desk.draining.load(Ordering::Relaxed) {
+            self.desk.voice.say(&ToScheduler::Draining {}).await;
+        }
+        loop {
+            let heard = tokio::select! {
+                () = self.stop.cancelled() => {
+                    self.desk.voice.say(&ToScheduler::Draining {}).await;
+                    let _ = tokio::time::timeout(SETTLE_TIME, self.settle()).await;
+                    break;
+                }
+                heard = receiver.recv() => heard,
+            };
+            match heard {
+                Some(Ok(message)) => self.desk.hear(message),
+                Some(Err(error)) => {
+                    tracing::info!(worker = %self.desk.worker, %error, "connection lost");
+                    break;
+                }
+                None => {
+                    tracing::info!(worker = %self.desk.worker, "connection closed");
+                    break;
+                }
+            }
+        }
+        self.desk.voice.detach();
+        self.state.send_replace(LinkState::Connecting);
+    }
+
+    async fn settle(&self) {
+        self.desk.jobs.close();
+        self.desk.jobs.wait().await;
+    }
+}
+
+/// Pauses between attempts: doubling, and each anywhere in its upper half, so that a hundred workers do not all come back
+/// at the same moment.
+struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    fn new() -> Self {
+        Self { next: BACKOFF_MIN }
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(BACKOFF_MAX);
+        pause.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}

@@ -1,0 +1,347 @@
+//! Standing for a result: contribute, reveal, upload, and let go only when nothing is at stake any more.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256, Bytes};
+use chain::{ContributionStatus, ErrorKind, Task, TaskStatus, TxRequest, calls};
+use primitives::TaskId;
+use verdict::{result_hash, result_seal};
+use wire::link::ToScheduler;
+
+use crate::desk::Desk;
+use crate::space::remove_file;
+use crate::table::{Finding, Life, Stage};
+use crate::trouble::Trouble;
+
+const SEND_ATTEMPTS: u32 = 3;
+const UPLOAD_ATTEMPTS: u32 = 6;
+const UPLOAD_PAUSE: Duration = Duration::from_millis(250);
+/// How long an upload waits for the connection whose token it needs.
+const LINE_WAIT: Duration = Duration::from_secs(120);
+/// A node may be a block behind the one that the scheduler asked.
+const CONSENSUS_ATTEMPTS: u32 = 6;
+const CONSENSUS_PAUSE: Duration = Duration::from_millis(150);
+/// How often to look at a task that was released while the worker's stake is in it.
+const WATCH_PAUSE: Duration = Duration::from_secs(5);
+
+impl Desk {
+    /// Contributes, now that the scheduler has signed that it may. Returns when the transaction is mined, or the worker
+    /// ends.
+    pub(crate) async fn contribute(
+        &self,
+        life: &Life,
+        finding: &Finding,
+        authorization: Bytes,
+    ) -> Result<(), Trouble> {
+        if finding.needs_one {
+            self.contribute_alone(life, finding, authorization).await
+        } else {
+            self.contribute_with_others(life, finding, authorization).await
+        }
+    }
+
+    /// Trust 1: nobody else has to agree, so the result is delivered and paid in one transaction, and nothing is staked.
+    async fn contribute_alone(
+        &self,
+        life: &Life,
+        finding: &Finding,
+        authorization: Bytes,
+    ) -> Result<(), Trouble> {
+        let location = self.deliver(life, finding).await?;
+        let request = calls::contribute_and_finalize(
+            self.client.hub(),
+            life.task,
+            finding.digest,
+            results(&location, finding.callback),
+            finding.callback_data.clone(),
+            authorization,
+        );
+        let contributed = |tx_hash| ToScheduler::Contributed { task_id: life.task, tx_hash };
+        let sent = self.send(life, request, Stage::Contributed, contributed).await;
+        self.explain(life.task, sent).await
+    }
+
+    async fn contribute_with_others(
+        &self,
+        life: &Life,
+        finding: &Finding,
+        authorization: Bytes,
+    ) -> Result<(), Trouble> {
+        let expected = self.table.lock().to_be_staked();
+        self.stake.ensure(finding.stake, expected).await?;
+        let sent = self.promise(life, finding, authorization).await;
+        self.stake.settle(finding.stake).await;
+        sent
+    }
+
+    async fn promise(
+        &self,
+        life: &Life,
+        finding: &Finding,
+        authorization: Bytes,
+    ) -> Result<(), Trouble> {
+        // Before it is sent: from then on forgetting the digest costs the stake.
+        self.journal.note(life.task, finding).await.map_err(|error| Trouble::Host {
+            doing: "writing the journal",
+            detail: error.to_string(),
+        })?;
+        let request = calls::contribute(
+            self.client.hub(),
+            life.task,
+            result_hash(life.task, finding.digest),
+            result_seal(self.worker, life.task, finding.digest),
+            authorization,
+        );
+        let contributed = |tx_hash| ToScheduler::Contributed { task_id: life.task, tx_hash };
+        let sent = self.send(life, request, Stage::Contributed, contributed).await;
+        self.explain(life.task, sent).await
+    }
+
+    /// Reveals and uploads, once the chain says that the consensus is ours.
+    pub(crate) async fn reveal(&self, life: &Life, finding: &Finding) -> Result<(), Trouble> {
+        let ours = result_hash(life.task, finding.digest);
+        let task = self.revealing(life.task).await?;
+        if task.consensus != ours {
+            return Err(Trouble::Reveal("the others agreed on another result".to_owned()));
+        }
+        let (revealed, delivered) =
+            futures::join!(self.reveal_once(life, finding), self.deliver(life, finding));
+        let location = delivered?;
+        let callback_data = finding.callback_data.clone();
+        let word = ToScheduler::Uploaded { task_id: life.task, location, callback_data };
+        self.reached(life, Stage::Revealed, word).await;
+        revealed
+    }
+
+    async fn reveal_once(&self, life: &Life, finding: &Finding) -> Result<(), Trouble> {
+        let mine = self.client.contribution(life.task, self.worker).await;
+        let mine = mine.map_err(|error| Trouble::Chain(error.to_string()))?;
+        match mine.status {
+            // Before a restart.
+            ContributionStatus::Proved => return Ok(()),
+            ContributionStatus::Contributed => {}
+            ContributionStatus::Unset | ContributionStatus::Rejected => {
+                return Err(Trouble::Reveal("the chain has no contribution to reveal".to_owned()));
+            }
+        }
+        let request = calls::reveal(self.client.hub(), life.task, finding.digest);
+        let revealed = |tx_hash| ToScheduler::Revealed { task_id: life.task, tx_hash };
+        let sent = self.send(life, request, Stage::Revealing, revealed).await;
+        sent.map_err(|error| Trouble::Reveal(error.reason()))
+    }
+
+    /// The task, once it waits for reveals.
+    async fn revealing(&self, task: TaskId) -> Result<Task, Trouble> {
+        for attempt in 1..=CONSENSUS_ATTEMPTS {
+            let read = self.client.task(task).await;
+            match read {
+                Ok(task) if task.status == TaskStatus::Revealing => return Ok(task),
+                Ok(task) if matches!(task.status, TaskStatus::Completed | TaskStatus::Failed) => {
+                    return Err(Trouble::Reveal("the task is over".to_owned()));
+                }
+                Err(error) if !error.is_retryable() => {
+                    return Err(Trouble::Chain(error.to_string()));
+                }
+                _ => tokio::time::sleep(CONSENSUS_PAUSE * attempt).await,
+            }
+        }
+        Err(Trouble::Reveal("the chain knows of no consensus".to_owned()))
+    }
+
+    /// Sends, says so, and waits for the block; anew if the transaction was lost without the contract refusing it.
+    async fn send(
+        &self,
+        life: &Life,
+        request: TxRequest,
+        stage: Stage,
+        word: impl Fn(B256) -> ToScheduler,
+    ) -> chain::Result<()> {
+        let mut attempt = 1;
+        loop {
+            let pending = self.wallet.send(request.clone()).await?;
+            self.reached(life, stage, word(pending.hash())).await;
+            let Some(mined) = self.stop.run_until_cancelled(pending.mined()).await else {
+                return Ok(());
+            };
+            match mined {
+                Ok(_) => return Ok(()),
+                Err(error) if attempt < SEND_ATTEMPTS && is_lost(&error) => {
+                    tracing::info!(worker = %self.worker, task = %life.task, %error, "sending anew");
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The contract often refuses without a word; the task's state usually tells why.
+    async fn explain(&self, task: TaskId, sent: chain::Result<()>) -> Result<(), Trouble> {
+        let Err(error) = sent else { return Ok(()) };
+        let mut why = error.reason();
+        if error.is_revert()
+            && let Ok(state) = self.client.task(task).await
+        {
+            let now = self.client.last_head().timestamp;
+            let hint = match state.status {
+                TaskStatus::Unset => "the task is not initialised",
+                TaskStatus::Completed | TaskStatus::Failed => "the task is over",
+                TaskStatus::Revealing => "the others have a consensus already",
+                TaskStatus::Active if now >= state.contribution_deadline => {
+                    "the deadline for contributions has passed"
+                }
+                TaskStatus::Active if state.contributors.contains(&self.worker) => {
+                    "this worker has contributed already"
+                }
+                TaskStatus::Active => "the scheduler's authorisation may be wrong",
+            };
+            why = format!("{why}; {hint}");
+        }
+        Err(Trouble::Contribution(why))
+    }
+
+    /// Brings the result to where `finalize` can point to: storage, or nowhere when only a contract receives it.
+    async fn deliver(&self, life: &Life, finding: &Finding) -> Result<String, Trouble> {
+        if !finding.callback_data.is_empty() {
+            return Ok(String::new());
+        }
+        let upload = life.over.run_until_cancelled(self.upload(life.task, finding));
+        upload.await.unwrap_or_else(|| Err(Trouble::Upload("it is not wanted any more".to_owned())))
+    }
+
+    async fn upload(&self, task: TaskId, finding: &Finding) -> Result<String, Trouble> {
+        let mut attempt = 1;
+        loop {
+            let line = tokio::time::timeout(LINE_WAIT, self.voice.line()).await;
+            let Ok(Some(line)) = line else {
+                return Err(Trouble::Upload("there is no connection to the scheduler".to_owned()));
+            };
+            let uploaded = self.uploads.upload_result(task, &line.token, &finding.archive).await;
+            match uploaded {
+                Ok(location) if is_location(&location) => return Ok(location),
+                Ok(_) => return Err(Trouble::Upload("the scheduler names no location".to_owned())),
+                // A token is good for one connection, and that one may be over.
+                Err(error)
+                    if attempt < UPLOAD_ATTEMPTS
+                        && (error.is_retryable() || is_unauthorized(&error)) =>
+                {
+                    tracing::debug!(%task, %error, attempt, "uploading again");
+                    tokio::time::sleep(UPLOAD_PAUSE * attempt * attempt).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(Trouble::Upload(error.to_string())),
+            }
+        }
+    }
+
+    /// Drops what is kept for a released task. A scheduler may release too early, out of haste or malice: as long as the
+    /// worker's stake depends on its reveal, it keeps the digest and reveals by itself.
+    pub(crate) async fn let_go(&self, task: TaskId, stage: Stage, finding: &Finding) {
+        if !finding.needs_one {
+            let promised = !matches!(stage, Stage::Computing | Stage::Computed);
+            if promised && !self.outlive(task, stage, finding).await {
+                return;
+            }
+            self.journal.strike(task).await;
+        }
+        remove_file(&finding.archive).await;
+    }
+
+    /// Waits until nothing is at stake; `false` if the worker ends before.
+    async fn outlive(&self, task: TaskId, stage: Stage, finding: &Finding) -> bool {
+        // A contribution that is on its way does not show yet.
+        let mut look = stage != Stage::Contributing;
+        loop {
+            if look {
+                match self.at_stake(task, finding).await {
+                    Ok(AtStake::Nothing | AtStake::Upload) => return true,
+                    Ok(AtStake::Waiting) => {}
+                    Ok(AtStake::Reveal) => self.reveal_unasked(task, finding).await,
+                    Err(error) => tracing::debug!(%task, %error, "looking at a released task"),
+                }
+            }
+            look = true;
+            let pause = tokio::time::sleep(WATCH_PAUSE);
+            if self.stop.run_until_cancelled(pause).await.is_none() {
+                return false;
+            }
+        }
+    }
+
+    /// What the worker could lose or save in a task that it contributed to.
+    pub(crate) async fn at_stake(&self, task: TaskId, finding: &Finding) -> chain::Result<AtStake> {
+        let (state, mine) = futures::try_join!(
+            self.client.task(task),
+            self.client.contribution(task, self.worker)
+        )?;
+        let over = self.client.last_head().timestamp >= state.final_deadline;
+        let ours = result_hash(task, finding.digest);
+        Ok(match (state.status, mine.status) {
+            _ if over => AtStake::Nothing,
+            (TaskStatus::Active, ContributionStatus::Contributed) => AtStake::Waiting,
+            (TaskStatus::Revealing, ContributionStatus::Contributed) if state.consensus == ours => {
+                AtStake::Reveal
+            }
+            (TaskStatus::Revealing, ContributionStatus::Proved) => AtStake::Upload,
+            _ => AtStake::Nothing,
+        })
+    }
+
+    /// Whether a contribution that the chain does not have may still arrive.
+    pub(crate) async fn may_arrive(&self, task: TaskId) -> bool {
+        let state = self.client.task(task).await;
+        let mine = self.client.contribution(task, self.worker).await;
+        matches!(state, Ok(state) if state.status == TaskStatus::Active)
+            && matches!(mine, Ok(mine) if mine.status == ContributionStatus::Unset)
+    }
+
+    async fn reveal_unasked(&self, task: TaskId, finding: &Finding) {
+        let request = calls::reveal(self.client.hub(), task, finding.digest);
+        let revealed = match self.wallet.send(request).await {
+            Ok(pending) => pending.mined().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        match revealed {
+            Ok(()) => tracing::warn!(%task, "revealed a task that the scheduler had released"),
+            Err(error) => tracing::warn!(%task, %error, "a released task cannot be revealed"),
+        }
+    }
+}
+
+/// What a worker has in a task that it contributed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtStake {
+    /// All is decided, as far as this worker is concerned.
+    Nothing,
+    /// The others have not decided yet.
+    Waiting,
+    /// The stake is lost without a reveal.
+    Reveal,
+    /// The stake is safe; the scheduler may still need the result.
+    Upload,
+}
+
+/// What the chain keeps about where the result is. The spacing is the official one, since some compare it as text.
+fn results(location: &str, callback: Address) -> Bytes {
+    let text = if callback == Address::ZERO {
+        format!(r#"{{ "storage": "ipfs", "location": "{location}" }}"#)
+    } else {
+        format!(r#"{{ "storage": "ethereum", "location": "{callback}" }}"#)
+    };
+    text.into_bytes().into()
+}
+
+/// The scheduler's word goes into JSON on the chain, so it is a plain path or nothing.
+fn is_location(location: &str) -> bool {
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    location
+        .strip_prefix("/ipfs/")
+        .is_some_and(|name| !name.is_empty() && name.len() <= 128 && plain(name))
+}
+
+fn is_unauthorized(error: &wire::ClientError) -> bool {
+    matches!(error, wire::ClientError::Refused { status: 401 | 403, .. })
+}
+
+fn is_lost(error: &chain::Error) -> bool {
+    error.is_retryable() || matches!(error.kind(), ErrorKind::Displaced { .. })
+}

@@ -1,0 +1,116 @@
+//! The worker's directory.
+//!
+//! ```text
+//! programs/<sha256>       kept between runs; checked when first used
+//! inputs/<deal>-<n>/      while tasks of the deal are in hand
+//! results/<task>-<n>.zip  until the task is released; after a restart only those in the journal
+//! ```
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use primitives::{DealId, TaskId};
+
+/// The directory, made and tidied.
+#[derive(Debug)]
+pub(crate) struct Space {
+    root: PathBuf,
+    next: AtomicU64,
+}
+
+impl Space {
+    /// Makes the directory, readable by nobody else, and removes what an earlier process left in the middle of.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        let root = root.canonicalize()?;
+        make_private(&root)?;
+        remove_if_there(&root.join("inputs"))?;
+        for part in ["programs", "inputs", "inputs/none", "results"] {
+            fs::create_dir_all(root.join(part))?;
+        }
+        // Archives of this process get other names than those of the last one.
+        let next = last_number(&root.join("results"))?.map_or(0, |last| last + 1);
+        Ok(Self { root, next: AtomicU64::new(next) })
+    }
+
+    /// Removes all results but those.
+    pub(crate) fn keep_results(&self, kept: &HashSet<PathBuf>) -> io::Result<()> {
+        for entry in fs::read_dir(self.results())? {
+            let path = entry?.path();
+            if !kept.contains(&path) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where results are.
+    pub(crate) fn results(&self) -> PathBuf {
+        self.root.join("results")
+    }
+
+    /// Where programs are.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.root.join("programs")
+    }
+
+    /// A directory that is always empty, for tasks without inputs.
+    pub(crate) fn no_inputs(&self) -> PathBuf {
+        self.root.join("inputs/none")
+    }
+
+    /// A name for a directory that is not there yet.
+    pub(crate) fn new_inputs(&self, deal: DealId) -> PathBuf {
+        self.root.join(format!("inputs/{deal}-{}", self.number()))
+    }
+
+    /// A name for an archive that is not there yet. No two are the same, so a task that is assigned again never meets
+    /// the remains of its first life.
+    pub(crate) fn new_result(&self, task: TaskId) -> PathBuf {
+        self.root.join(format!("results/{task}-{}.zip", self.number()))
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Removes a file that may be gone already. Failing to is worth a line in the log and nothing more: the next start
+/// tidies up.
+pub(crate) async fn remove_file(path: &Path) {
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "a result stays behind");
+        }
+        _ => {}
+    }
+}
+
+fn last_number(results: &Path) -> io::Result<Option<u64>> {
+    let mut last = None;
+    for entry in fs::read_dir(results)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let number = name.strip_suffix(".zip").and_then(|name| name.rsplit_once('-'));
+        last = last.max(number.and_then(|(_, number)| number.parse().ok()));
+    }
+    Ok(last)
+}
+
+fn remove_if_there(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
