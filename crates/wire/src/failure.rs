@@ -28,7 +28,7 @@ impl Failure {
     }
 }
 
-/// `message (GM-0000); remedy`.
+/// `message (code); remedy`.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.message, self.code)?;

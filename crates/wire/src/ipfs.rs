@@ -129,8 +129,8 @@ impl IpfsClient {
 
     /// The last line names the root of what was added.
     fn read_added(&self, body: &[u8]) -> Result<Stored, ClientError> {
-        let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let line = lines.last().ok_or_else(|| self.http.unreadable("an empty answer"))?;
+        let mut lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let line = lines.next_back().ok_or_else(|| self.http.unreadable("an empty answer"))?;
         let line: Value = serde_json::from_slice(line)
             .map_err(|error| self.http.unreadable(error.to_string()))?;
         let read = || {

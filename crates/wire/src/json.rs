@@ -238,7 +238,6 @@ pub mod text {
         use super::{Deserialize, Deserializer, Display, FromStr, Serializer, de};
 
         /// Writes the value as it prints, or null.
-        #[expect(clippy::ref_option, reason = "serde hands the field over by reference")]
         pub fn serialize<T: Display, S: Serializer>(
             value: &Option<T>,
             to: S,

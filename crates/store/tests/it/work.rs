@@ -35,7 +35,7 @@ async fn what_a_worker_promised_survives_its_restart() {
     drop(store);
 
     let store = Store::open(&path).await.expect("opens again");
-    assert_eq!(store.work_of(wallet(1)).await.expect("reads"), [uploaded.clone()]);
+    assert_eq!(store.work_of(wallet(1)).await.expect("reads"), std::slice::from_ref(&uploaded));
     assert_eq!(store.work(wallet(1), uploaded.task).await.expect("reads"), Some(uploaded));
     assert_eq!(store.work_of(wallet(2)).await.expect("reads"), []);
 }

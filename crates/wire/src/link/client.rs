@@ -141,7 +141,7 @@ async fn open(config: &ClientConfig, nonce: B256) -> Result<impl Socket, LinkErr
     let (socket, _) = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
         .await
         .map_err(|_| unreachable("no answer in time".to_owned()))?
-        .map_err(|error| refused_upgrade(error).unwrap_or_else(&unreachable))?;
+        .map_err(|error| refused_upgrade(&error).unwrap_or_else(&unreachable))?;
     let socket = socket
         .with(|frame| future::ready(Ok::<_, tungstenite::Error>(to_message(frame))))
         .sink_map_err(from_error);
@@ -149,8 +149,8 @@ async fn open(config: &ClientConfig, nonce: B256) -> Result<impl Socket, LinkErr
 }
 
 /// The scheduler's own failure when it answered without a websocket; else the reason as text.
-fn refused_upgrade(error: tungstenite::Error) -> Result<LinkError, String> {
-    if let tungstenite::Error::Http(answer) = &error {
+fn refused_upgrade(error: &tungstenite::Error) -> Result<LinkError, String> {
+    if let tungstenite::Error::Http(answer) = error {
         let body = answer.body().as_deref().unwrap_or_default();
         if let Ok(failure) = serde_json::from_slice(body) {
             return Ok(LinkError::Refused(failure));

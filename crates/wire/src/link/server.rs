@@ -114,13 +114,13 @@ async fn connect(
 ) -> Response {
     let (workerpool, nonce) = match read_query(&query) {
         Ok(read) => read,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, unreadable(&error.0)),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &unreadable(&error.0)),
     };
     let Some(gate) = door.gates.get(&workerpool).cloned() else {
-        return refuse(StatusCode::NOT_FOUND, unknown_workerpool(workerpool));
+        return refuse(StatusCode::NOT_FOUND, &unknown_workerpool(workerpool));
     };
     let Ok(turn) = Arc::clone(&door.logins).try_acquire_owned() else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, crowded());
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, &crowded());
     };
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
@@ -210,13 +210,13 @@ fn read_query(query: &HashMap<String, String>) -> Result<(Address, B256), ShapeE
     Ok((workerpool, parse_bytes32("nonce", field("nonce"))?))
 }
 
-fn refuse(status: StatusCode, failure: Failure) -> Response {
+fn refuse(status: StatusCode, failure: &Failure) -> Response {
     json_answer(status, &json!(failure))
 }
 
 fn unreadable(reason: &str) -> Failure {
     Failure::new(
-        "GM-0501",
+        "GM-4501",
         format!("the worker's login cannot be read: {reason}"),
         "use a worker of the same version as the scheduler",
     )
@@ -224,7 +224,7 @@ fn unreadable(reason: &str) -> Failure {
 
 fn unknown_workerpool(workerpool: Address) -> Failure {
     Failure::new(
-        "GM-0502",
+        "GM-4502",
         format!("no scheduler of workerpool {workerpool} answers here"),
         "check the workerpool's address and the scheduler's URL",
     )
@@ -232,21 +232,21 @@ fn unknown_workerpool(workerpool: Address) -> Failure {
 
 fn wrong_signature(worker: Address) -> Failure {
     Failure::new(
-        "GM-0503",
+        "GM-4503",
         format!("the login is not signed by {worker}"),
         "check the worker's key, the chain id and the hub's address",
     )
 }
 
 fn crowded() -> Failure {
-    Failure::new("GM-0504", "too many workers are logging in at once", "try again in a moment")
+    Failure::new("GM-4504", "too many workers are logging in at once", "try again in a moment")
 }
 
 fn framed(socket: WebSocket) -> impl Socket {
     socket
         .with(|frame| future::ready(Ok::<_, axum::Error>(to_message(frame))))
-        .sink_map_err(from_error)
-        .map(|message| message.map(from_message).map_err(from_error))
+        .sink_map_err(|error| from_error(&error))
+        .map(|message| message.map(from_message).map_err(|error| from_error(&error)))
 }
 
 fn to_message(frame: Frame) -> Message {
@@ -267,7 +267,7 @@ fn from_message(message: Message) -> Frame {
 }
 
 /// The websocket library's errors come wrapped, without their kind; an oversize frame is told by its text.
-fn from_error(error: axum::Error) -> LinkError {
+fn from_error(error: &axum::Error) -> LinkError {
     let text = error.to_string();
     if text.contains("too long") || text.contains("too big") || text.contains("protocol") {
         LinkError::Protocol(text)

@@ -229,11 +229,11 @@ async fn upload(
 }
 
 fn task_id(text: &str) -> Result<TaskId, SchedulerRefusal> {
-    text.parse().map_err(|_| rejected("GM-0511", "a task id is 0x and 64 hexadecimal digits"))
+    text.parse().map_err(|_| rejected("GM-4511", "a task id is 0x and 64 hexadecimal digits"))
 }
 
 fn wallet_of(text: &str) -> Result<Address, SchedulerRefusal> {
-    parse_address("address", text).map_err(|ShapeError(reason)| rejected("GM-0511", &reason))
+    parse_address("address", text).map_err(|ShapeError(reason)| rejected("GM-4511", &reason))
 }
 
 fn rejected(code: &str, message: &str) -> SchedulerRefusal {
@@ -255,7 +255,7 @@ fn bounded(body: Body, headers: &HeaderMap, limit: u64) -> Result<ResultBody, Sc
     let announced = announced.and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
     let too_large = format!("a result may have {limit} bytes at most");
     if announced > limit {
-        return Err(rejected("GM-0512", &too_large));
+        return Err(rejected("GM-4512", &too_large));
     }
     let mut left = limit;
     let chunks = body.into_data_stream().map_err(io::Error::other).map(move |chunk| {
