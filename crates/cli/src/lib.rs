@@ -1,1 +1,17 @@
-//! The one binary: user verbs and service verbs
+//! The door: the verbs of the command line, and [`market`], the one place where the whole house is wired together.
+//!
+//! What belongs here: reading flags, choosing among offers, asking rooms to do things in order, telling people what
+//! happened. What does not: rules of the market, JSON shapes of its APIs, anything another program would want to reuse.
+
+pub mod accounts;
+pub mod args;
+pub mod failure;
+pub mod home;
+pub mod market;
+pub mod offers;
+pub mod progress;
+pub mod purchase;
+pub mod receipt;
+pub mod run;
+pub mod task;
+pub mod up;

@@ -1,1 +1,88 @@
-fn main() {}
+//! The binary: reads the command line, runs a verb, and turns a failure into words and an exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use gristmill::args::{Cli, Command, TaskCommand};
+use gristmill::failure::Failure;
+use gristmill::{run, task, up};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: this machine gives no threads: {error}");
+            return ExitCode::from(4);
+        }
+    };
+    let json = asks_for_json(&cli.command);
+    let outcome = runtime.block_on(verb(cli.command));
+    // Work that no one waits for any more must not keep the process: everything that matters is on disk.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&failure, json);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+async fn verb(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(*args).await,
+        Command::Up(args) => up::up(args).await,
+        Command::Task(args) => task::task(args.command).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "gristmill",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+    }
+}
+
+fn asks_for_json(command: &Command) -> bool {
+    match command {
+        Command::Run(args) => args.json,
+        Command::Up(args) => args.json,
+        Command::Task(args) => match &args.command {
+            TaskCommand::Show { json, .. } => *json,
+        },
+        Command::Completions { .. } => false,
+    }
+}
+
+fn tell(failure: &Failure, json: bool) {
+    if json {
+        // If stdout is closed there is nobody left to tell.
+        let _ = writeln!(std::io::stdout(), "{}", failure.to_json());
+    } else {
+        eprintln!("{failure}");
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => {
+            "warn,gristmill=info,orderbook=info,scheduler=info,worker=info,devchain=info,chain=info"
+        }
+        _ => {
+            "info,gristmill=debug,orderbook=debug,scheduler=debug,worker=debug,devchain=debug,chain=debug"
+        }
+    };
+    let filter = std::env::var("GRISTMILL_LOG").unwrap_or_else(|_| level.to_owned());
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::env::var_os("NO_COLOR").is_none())
+        .init();
+}

@@ -1,0 +1,175 @@
+//! The command line, as data. What the flags *mean* is in the verbs' own modules.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use primitives::Nrlc;
+
+/// An open market for computing that speaks the iExec protocol.
+#[derive(Debug, Parser)]
+#[command(name = "gristmill", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done · 1 the task failed · 2 wrong usage · 3 refused before any money was locked\n\
+                        · 4 the market cannot start or be reached · 5 a result did not stand up to its check · 130 interrupted.\n\
+                        Every failure names a page: docs/errors/GM-….md"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more on stderr: what the services do (twice: everything).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Buy a run of a program and print its output.
+    Run(Box<RunArgs>),
+    /// Keep a whole market running on this machine until Ctrl-C.
+    Up(UpArgs),
+    /// Show what became of a task.
+    Task(TaskArgs),
+    /// Write a completion script for a shell to stdout.
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `gristmill up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Where the market's chain, orders and results live. Default: the platform's data directory.
+    #[arg(long, env = "GRISTMILL_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Forget what the data directory holds and start a new market in it.
+    #[arg(long)]
+    pub fresh: bool,
+
+    /// The address to listen on. Anything but loopback lets everybody who reaches it spend the development accounts.
+    #[arg(long, env = "GRISTMILL_HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+
+    /// The port of the one origin; 0 takes a free one.
+    #[arg(long, env = "GRISTMILL_PORT", default_value_t = 4747)]
+    pub port: u16,
+
+    /// Print one JSON object on stdout when ready, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Also write a chain.json for the official `iexec` CLI to this path.
+    #[arg(long, value_name = "FILE")]
+    pub chain_json: Option<PathBuf>,
+
+    /// What the market is made of.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+}
+
+/// What an embedded market is made of; shared by `up` and by `run` when it starts one of its own.
+#[derive(Debug, Clone, Args)]
+pub struct ShapeArgs {
+    /// The chain id of the embedded chain.
+    #[arg(long, default_value_t = 31337, value_name = "N")]
+    pub chain_id: u64,
+
+    /// Workers in each workerpool.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
+
+    /// Milliseconds between blocks; by default a block is made as soon as there is something to put into it.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub block_time_ms: Option<u64>,
+
+    /// Development only: this many workers of each workerpool return a wrong result. The honest ones then start
+    /// with the reputation of fifteen verified tasks, without which the consensus formula would need four of them.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub dev_lying_workers: u16,
+}
+
+/// `gristmill run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A .wasm file, the name of an app in the market, or the address of one on the chain.
+    pub app: String,
+
+    /// Arguments for the program.
+    #[arg(last = true)]
+    pub args: Vec<String>,
+
+    /// An input: a file, or an http(s) URL. May be given many times; the program finds them in $IEXEC_IN.
+    #[arg(long = "input", short, value_name = "FILE|URL")]
+    pub inputs: Vec<String>,
+
+    /// How sure the result must be: 1 trusts one worker; N asks that the odds of a wrong result be below 1 in N,
+    /// which takes more workers.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub trust: u64,
+
+    /// How long a task may take: XS (5 min), S (20 min), M (1 h), L (3 h), XL (10 h), or a category's number.
+    #[arg(long, default_value = "XS", value_name = "NAME|N")]
+    pub category: String,
+
+    /// The most to pay a workerpool for a task, like 0.05RLC or 50000000nRLC.
+    #[arg(long, value_name = "AMOUNT")]
+    pub max_price: Option<Nrlc>,
+
+    /// How many tasks to buy. Each finds its number in $IEXEC_BOT_TASK_INDEX.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub tasks: u32,
+
+    /// Put the results' files into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Print the whole outcome as one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+
+    /// The origin of the market to buy from. Default: one that `gristmill up` runs on this machine; if there is none,
+    /// a market of its own for the length of this run.
+    #[arg(long, env = "GRISTMILL_MARKET", value_name = "URL")]
+    pub market: Option<url::Url>,
+
+    /// Start a market of its own even if another one runs on this machine.
+    #[arg(long, conflicts_with = "market")]
+    pub ephemeral: bool,
+
+    /// A file with the private key that pays, as 64 hexadecimal digits. Default: the first development account.
+    #[arg(long, env = "GRISTMILL_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// What a market of its own is made of.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+}
+
+/// `gristmill task`.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    /// What to know.
+    #[command(subcommand)]
+    pub command: TaskCommand,
+}
+
+/// What can be asked about a task.
+#[derive(Debug, Subcommand)]
+pub enum TaskCommand {
+    /// Its state on chain and at its scheduler, and what it waits for.
+    Show {
+        /// The task's id.
+        task: primitives::TaskId,
+        /// The origin of the market. Default: one that runs on this machine.
+        #[arg(long, env = "GRISTMILL_MARKET", value_name = "URL")]
+        market: Option<url::Url>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,261 @@
+//! Buying: from what is wanted to results that were checked against the chain. No talk but progress, no flags.
+//!
+//! [`Wish`] is what was asked for, read and checked on this machine. [`Access`] is a market within reach. A [`Purchase`] has
+//! everything at the market and knows the offers; a [`Matched`] one has its money locked; its [`Outcome`] is paid and checked.
+
+mod access;
+mod app;
+mod check;
+mod settle;
+mod wish;
+
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_signer::SignerSync;
+use alloy_signer_local::PrivateKeySigner;
+use chain::{Cursor, Wallet, calls};
+use orders::{AppOrder, DatasetOrder, OrderKind, Quartet, RequestOrder, deal_id};
+use primitives::Nrlc;
+use wire::market::{Order, OrderQuery, PageRequest, PartyFilter};
+use wire::params::Params;
+
+use crate::accounts;
+use crate::failure::{Exit, Failure, OrFail};
+use crate::offers::{self, Offer, Verdict, Wanted};
+
+pub use access::Access;
+pub use check::TaskResult;
+pub use settle::{Matched, Outcome};
+pub use wish::Wish;
+
+use app::app_order;
+use wish::Input;
+
+/// Offers asked for; the book gives the cheapest first.
+const OFFERS_MAX: u64 = 50;
+
+/// An app and its inputs are at the market; the offers are known; nothing is paid yet.
+pub struct Purchase<'a> {
+    access: &'a Access,
+    wish: &'a Wish,
+    wallet: Wallet,
+    app_order: AppOrder,
+    params: Params,
+    wanted: Wanted,
+    offers: Vec<(Offer, Verdict)>,
+    phases: Vec<(&'static str, Duration)>,
+}
+
+impl<'a> Purchase<'a> {
+    /// Puts program and inputs at the market, and asks for offers.
+    ///
+    /// # Errors
+    /// GM-2105 unknown app, GM-2107 nobody sells it, GM-5003 an input is refused, GM-3102 the chain does not answer.
+    pub async fn prepare(access: &'a Access, wish: &'a Wish) -> Result<Self, Failure> {
+        let start = Instant::now();
+        let signer = wish.key.clone().unwrap_or_else(|| accounts::development(0));
+        let wallet = Wallet::new(&access.client, signer).await.map_err(chain_silent)?;
+        let (app_order, params) = tokio::try_join!(app_order(access, wish, &wallet), async {
+            params(access, wish).await
+        })?;
+        let uploaded = start.elapsed();
+        let wanted = Wanted {
+            trust: U256::from(wish.trust),
+            tasks: U256::from(wish.tasks),
+            max_price: wish.max_price,
+        };
+        let offers =
+            offers::compare(open_offers(access, wish, &wallet, app_order.app).await?, &wanted);
+        let phases = vec![("upload", uploaded), ("offers", start.elapsed() - uploaded)];
+        Ok(Self { access, wish, wallet, app_order, params, wanted, offers, phases })
+    }
+
+    /// What was compared.
+    pub fn offers(&self) -> &[(Offer, Verdict)] {
+        &self.offers
+    }
+
+    /// What the app costs a task.
+    pub fn app_price(&self) -> Nrlc {
+        Nrlc(self.app_order.price)
+    }
+
+    /// The best offer.
+    ///
+    /// # Errors
+    /// If none will do: see [`offers::choose`].
+    pub fn choose(&self) -> Result<Offer, Failure> {
+        offers::choose(&self.offers, &self.wanted)
+    }
+
+    /// Signs the request, locks the money, makes the deal.
+    ///
+    /// # Errors
+    /// GM-2106 too little RLC, GM-3101 the hub refuses.
+    pub async fn buy(mut self, offer: &Offer) -> Result<Matched<'a>, Failure> {
+        let start = Instant::now();
+        let domain = self.access.client.domain();
+        let head = self.access.client.head().await.map_err(chain_silent)?;
+        let from = Cursor { number: head.number, hash: head.hash };
+        let mut request = self.request(offer);
+        let hash = request.hash(&domain);
+        request.sign = sign(self.wallet.signer(), hash.0)?;
+        let deal = deal_id(hash, U256::ZERO);
+        let quartet = Quartet {
+            app: self.app_order.clone(),
+            dataset: DatasetOrder::none(),
+            workerpool: offer.order.clone(),
+            request,
+        };
+        let missing = self.missing(offer).await?;
+        let contracts = self.access.client.contracts();
+        let call = if missing.is_zero() {
+            calls::match_orders(contracts.hub, &quartet)
+        } else {
+            // Deposit and match in one transaction: nothing is left in between for a crash to strand.
+            calls::deposit_and_match(&contracts, missing, &quartet)
+        };
+        let receipt = self.wallet.execute(call).await.map_err(|error| {
+            if error.is_retryable() {
+                chain_silent(error)
+            } else {
+                Failure::new("GM-3101", Exit::Refused, "the hub refused to match the orders")
+                    .because(error)
+                    .fix("try again: the offer may have been taken or withdrawn meanwhile")
+            }
+        })?;
+        self.phases.push(("match", start.elapsed()));
+        Ok(Matched {
+            offer: offer.clone(),
+            deal,
+            deal_tx: receipt.hash,
+            match_gas: receipt.gas_used,
+            from,
+            matched_at: Instant::now(),
+            purchase: self,
+        })
+    }
+
+    fn request(&self, offer: &Offer) -> RequestOrder {
+        let requester = self.wallet.address();
+        RequestOrder {
+            app: self.app_order.app,
+            app_max_price: self.app_order.price,
+            workerpool: offer.order.workerpool,
+            workerpool_max_price: offer.order.price,
+            requester,
+            volume: self.wanted.tasks,
+            tag: self.app_order.tag,
+            category: U256::from(self.wish.category),
+            trust: self.wanted.trust,
+            beneficiary: requester,
+            params: self.params.to_text(),
+            salt: B256::random(),
+            ..RequestOrder::default()
+        }
+    }
+
+    /// How much must still be deposited.
+    async fn missing(&self, offer: &Offer) -> Result<Nrlc, Failure> {
+        let payer = self.wallet.address();
+        let client = &self.access.client;
+        let cost = self
+            .app_price()
+            .checked_add(offer.price())
+            .and_then(|price| price.checked_mul(self.wanted.tasks))
+            .unwrap_or(Nrlc::MAX);
+        let (account, purse) = tokio::try_join!(client.account(payer), client.rlc_balance(payer))
+            .map_err(chain_silent)?;
+        let missing = cost.saturating_sub(account.stake);
+        if missing > purse {
+            let short = missing.saturating_sub(purse);
+            return Err(Failure::new(
+                "GM-2106",
+                Exit::Refused,
+                format!("{payer} is {short} short"),
+            )
+            .because(format!(
+                "the deal costs {cost}; there are {} in the hub and {purse} in the account",
+                account.stake
+            ))
+            .fix(format!("send {short} to {payer}, or buy fewer or cheaper tasks")));
+        }
+        Ok(missing)
+    }
+}
+
+/// What goes to the program: its arguments, and inputs as URLs that workers can fetch.
+async fn params(access: &Access, wish: &Wish) -> Result<Params, Failure> {
+    let mut input_files = Vec::with_capacity(wish.inputs.len());
+    for input in &wish.inputs {
+        input_files.push(match input {
+            Input::Url(url) => url.to_string(),
+            Input::File(path) => {
+                let stored = access.ipfs.add_file(path).await.or_fail(
+                    "GM-5003",
+                    Exit::Market,
+                    &format!("the market did not take {}", path.display()),
+                )?;
+                let origin = access.description.origin.trim_end_matches('/');
+                format!("{origin}{}", stored.location())
+            }
+        });
+    }
+    let args = (!wish.args.is_empty()).then(|| join_args(&wish.args));
+    Ok(Params { args, input_files, ..Params::default() })
+}
+
+async fn open_offers(
+    access: &Access,
+    wish: &Wish,
+    wallet: &Wallet,
+    app: Address,
+) -> Result<Vec<Offer>, Failure> {
+    let query = OrderQuery {
+        category: Some(wish.category),
+        app: PartyFilter::Admits(app),
+        dataset: PartyFilter::Unrestricted,
+        requester: PartyFilter::Admits(wallet.address()),
+        page: PageRequest::new(0, OFFERS_MAX),
+        ..OrderQuery::all(OrderKind::Workerpool)
+    };
+    let page = access.market.orders(&query).await.or_fail(
+        "GM-5006",
+        Exit::Market,
+        "the order book does not answer",
+    )?;
+    let offers = page.items.into_iter().filter_map(|published| match published.order {
+        Order::Workerpool(order) => Some(Offer {
+            name: access.pool_name(order.workerpool),
+            remaining: U256::from(published.remaining),
+            order,
+        }),
+        _ => None,
+    });
+    Ok(offers.collect())
+}
+
+/// One command line of many arguments, quoted so that splitting it gives them back.
+fn join_args(args: &[String]) -> String {
+    let plain = |arg: &String| {
+        !arg.is_empty() && arg.chars().all(|c| c.is_alphanumeric() || "-_./:=,@%+".contains(c))
+    };
+    let quoted = |arg: &String| match plain(arg) {
+        true => arg.clone(),
+        false => format!("\"{}\"", arg.replace('\\', "\\\\").replace('"', "\\\"")),
+    };
+    args.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+fn sign(signer: &PrivateKeySigner, hash: B256) -> Result<Bytes, Failure> {
+    let signature =
+        signer.sign_hash_sync(&hash).or_fail("GM-5004", Exit::Usage, "the key does not sign")?;
+    Ok(signature.as_bytes().to_vec().into())
+}
+
+fn chain_silent(error: chain::Error) -> Failure {
+    Failure::new("GM-3102", Exit::Market, "the chain did not do as asked")
+        .because(crate::failure::chain_of(&error))
+        .fix("see whether the market still runs, and try again")
+}

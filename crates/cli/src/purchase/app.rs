@@ -1,0 +1,158 @@
+//! Getting at an order for the app: registering the program if it is a file, finding an open order, or signing one.
+
+use std::path::Path;
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_signer_local::PrivateKeySigner;
+use chain::{AssetKind, Wallet, calls};
+use orders::{AppOrder, OrderKind};
+use primitives::Tag;
+use sha2::{Digest, Sha256};
+use wire::market::{Order, OrderQuery, PartyFilter};
+
+use super::wish::{Program, Wish};
+use super::{Access, chain_silent, sign};
+use crate::accounts::{self, Role};
+use crate::failure::{Exit, Failure, OrFail};
+
+/// What an app of a development account's costs a task, when it is registered by `run`.
+const DEVELOPMENT_APP_PRICE_NRLC: u64 = 1_000_000;
+
+/// Registers the program if need be, and finds or signs an order for it.
+pub(super) async fn app_order(
+    access: &Access,
+    wish: &Wish,
+    wallet: &Wallet,
+) -> Result<AppOrder, Failure> {
+    let (app, owner) = match &wish.program {
+        Program::File { path, code } => register(access, wallet, path, code.clone(), wish).await?,
+        Program::Address(app) => (*app, None),
+        Program::Name(name) => (named(access, name)?, None),
+    };
+    if let Some(order) = open_app_order(access, wish, app).await? {
+        return Ok(order);
+    }
+    let owner = match owner {
+        Some(owner) => owner,
+        None => owner_key(access, wallet, wish, app).await?,
+    };
+    let own = owner.address() == wallet.address();
+    let mut order = AppOrder {
+        app,
+        price: U256::from(if own { 0 } else { DEVELOPMENT_APP_PRICE_NRLC }),
+        volume: U256::from(1_000_000_000u64),
+        tag: Tag::NONE,
+        salt: B256::random(),
+        ..AppOrder::default()
+    };
+    order.sign = sign(&owner, order.hash(&access.client.domain()).0)?;
+    access.market.publish(&Order::App(order.clone()), &owner).await.or_fail(
+        "GM-2108",
+        Exit::Refused,
+        "the market refused the app order",
+    )?;
+    Ok(order)
+}
+
+/// Puts the program at the market and registers it, unless the same was registered before: its address follows from what
+/// it is.
+async fn register(
+    access: &Access,
+    wallet: &Wallet,
+    path: &Path,
+    code: Bytes,
+    wish: &Wish,
+) -> Result<(Address, Option<PrivateKeySigner>), Failure> {
+    let owner = match &wish.key {
+        Some(key) => key.clone(),
+        None => accounts::development(Role::AppOwner.index()),
+    };
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let checksum = B256::from_slice(&Sha256::digest(&code));
+    let stored = access.ipfs.add_bytes(&name, code.0).await.or_fail(
+        "GM-5001",
+        Exit::Market,
+        "the market did not take the program",
+    )?;
+    let app = calls::NewApp {
+        owner: owner.address(),
+        name,
+        kind: "WASM".to_owned(),
+        multiaddr: Bytes::from(stored.location().into_bytes()),
+        checksum,
+        mrenclave: Bytes::new(),
+    };
+    let client = &access.client;
+    let address = app.address(client).await.map_err(chain_silent)?;
+    if !client.is_registered(AssetKind::App, address).await.map_err(chain_silent)? {
+        wallet.execute(calls::create_app(&client.contracts(), app)).await.map_err(chain_silent)?;
+    }
+    Ok((address, Some(owner)))
+}
+
+fn named(access: &Access, name: &str) -> Result<Address, Failure> {
+    let apps = &access.description.apps;
+    apps.iter().find(|app| app.name == name).map(|app| app.address).ok_or_else(|| {
+        let known: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+        Failure::new("GM-2105", Exit::Refused, format!("the market knows no app '{name}'"))
+            .because(format!("it knows {}", known.join(", ")))
+            .fix("one of these, a .wasm file, or the address of a registered app")
+    })
+}
+
+async fn open_app_order(
+    access: &Access,
+    wish: &Wish,
+    app: Address,
+) -> Result<Option<AppOrder>, Failure> {
+    let registered =
+        access.client.is_registered(AssetKind::App, app).await.map_err(chain_silent)?;
+    if !registered {
+        return Err(Failure::new(
+            "GM-2105",
+            Exit::Refused,
+            format!("no app is registered at {app}"),
+        )
+        .fix("give a .wasm file, or the address of an app on this market's chain"));
+    }
+    let query = OrderQuery {
+        app: PartyFilter::Exactly(app),
+        dataset: PartyFilter::Unrestricted,
+        workerpool: PartyFilter::Unrestricted,
+        requester: PartyFilter::Unrestricted,
+        min_volume: Some(u64::from(wish.tasks)),
+        max_tag: Some(Tag::NONE),
+        ..OrderQuery::all(OrderKind::App)
+    };
+    let best = access.market.best_order(&query).await.or_fail(
+        "GM-5006",
+        Exit::Market,
+        "the order book does not answer",
+    )?;
+    Ok(best.and_then(|published| match published.order {
+        Order::App(order) => Some(order),
+        _ => None,
+    }))
+}
+
+/// The key that may sell an app nobody offers: the one in use, or the development account that owns it.
+async fn owner_key(
+    access: &Access,
+    wallet: &Wallet,
+    wish: &Wish,
+    app: Address,
+) -> Result<PrivateKeySigner, Failure> {
+    let owner = access.client.owner_of_asset(app).await.map_err(chain_silent)?;
+    if owner == wallet.address() {
+        return Ok(wallet.signer().clone());
+    }
+    if wish.key.is_none() {
+        let known = (0..accounts::ACCOUNTS).map(accounts::development);
+        if let Some(key) = known.into_iter().find(|key| key.address() == owner) {
+            return Ok(key);
+        }
+    }
+    Err(Failure::new("GM-2107", Exit::Refused, format!("nobody sells runs of {app}"))
+        .because(format!("its owner {owner} has no open order in the book"))
+        .fix("ask the owner for an app order, or give the program as a .wasm file"))
+}

@@ -1,0 +1,402 @@
+//! Watching a deal until every task of it is paid, or the first has failed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use chain::{Cursor, MarketEvent, Update};
+use orders::task_id;
+use primitives::{DealId, Nrlc, ResultHash, TaskId};
+use wire::scheduler::TaskModel;
+
+use super::check::{TaskResult, location, unpacked};
+use super::{Purchase, chain_silent};
+use crate::failure::{Exit, Failure, OrFail};
+use crate::offers::{Offer, Verdict};
+use crate::progress::Talk;
+use crate::receipt::{Contributor, Gas, Payment, Receipt, TaskReceipt};
+
+/// How often the scheduler is asked whether a task has failed. Success is pushed by the chain.
+const ASK_EVERY: Duration = Duration::from_millis(150);
+/// Tasks asked about each time.
+const ASK_AT_ONCE: usize = 8;
+/// The largest result that is downloaded.
+const RESULT_BYTES_MAX: u64 = 2 << 30;
+/// Downloads and receipts fetched at once.
+const FETCH_AT_ONCE: usize = 16;
+
+/// A deal whose money is locked.
+pub struct Matched<'a> {
+    pub(super) purchase: Purchase<'a>,
+    pub(super) offer: Offer,
+    pub(super) deal: DealId,
+    pub(super) deal_tx: B256,
+    pub(super) match_gas: u64,
+    pub(super) from: Cursor,
+    pub(super) matched_at: Instant,
+}
+
+/// A paid and checked result.
+pub struct Outcome {
+    /// What each task gave, by index.
+    pub results: Vec<TaskResult>,
+    /// What was compared.
+    pub offers: Vec<(Offer, Verdict)>,
+    /// Remarks for a person.
+    pub notes: Vec<String>,
+    /// The receipt.
+    pub receipt: Receipt,
+}
+
+/// What the chain said about the tasks of a deal, collected.
+#[derive(Default)]
+struct Seen {
+    finalized: BTreeMap<TaskId, Bytes>,
+    contributed: BTreeMap<TaskId, Vec<(Address, ResultHash)>>,
+    faulty: BTreeSet<(TaskId, Address)>,
+    consensus: BTreeMap<TaskId, ResultHash>,
+    payments: BTreeMap<TaskId, Vec<(Address, Nrlc, bool)>>,
+    transactions: BTreeMap<B256, &'static str>,
+}
+
+impl Matched<'_> {
+    /// The deal's id.
+    pub fn deal(&self) -> DealId {
+        self.deal
+    }
+
+    /// Watches the tasks until all are paid, downloads and checks the results.
+    ///
+    /// # Errors
+    /// The failure of the first task that failed (the program's own, GM-4101 too late), GM-5101 a result that is not what
+    /// the chain agreed on.
+    pub async fn outcome(mut self, talk: &Talk) -> Result<Outcome, Failure> {
+        let tasks: BTreeMap<TaskId, u64> = (0..u64::from(self.purchase.wish.tasks))
+            .map(|index| (task_id(self.deal, U256::from(index)), index))
+            .collect();
+        let seen = self.settled(&tasks, talk).await?;
+        self.purchase.phases.push(("settle", self.matched_at.elapsed()));
+
+        let start = Instant::now();
+        let mut checked: Vec<(TaskReceipt, TaskResult)> = Vec::with_capacity(tasks.len());
+        {
+            use futures::stream::{StreamExt, TryStreamExt, iter};
+            let mut fetched =
+                iter(tasks.iter().map(|(task, index)| self.check(*task, *index, &seen)))
+                    .buffer_unordered(FETCH_AT_ONCE);
+            while let Some(one) = fetched.try_next().await? {
+                checked.push(one);
+            }
+        }
+        checked.sort_by_key(|(receipt, _)| receipt.index);
+        self.purchase.phases.push(("verify", start.elapsed()));
+
+        let gas = self.gas(&seen).await?;
+        let payments = self.payments(&seen);
+        let (receipts, results): (Vec<_>, Vec<_>) = checked.into_iter().unzip();
+        let mut notes = Vec::new();
+        if results.iter().any(|result| !result.output.is_empty() && !result.covered) {
+            notes.push(
+                "what the program printed is not part of what the chain checked; its declared \
+                 result is (see --out)"
+                    .to_owned(),
+            );
+        }
+        let receipt = Receipt {
+            deal: self.deal,
+            deal_tx: self.deal_tx,
+            app: self.purchase.app_order.app,
+            workerpool: self.offer.workerpool(),
+            trust: self.purchase.wish.trust.max(1),
+            app_price: self.purchase.app_price(),
+            workerpool_price: self.offer.price(),
+            tasks: receipts,
+            payments,
+            gas,
+            phases: self.purchase.phases,
+        };
+        Ok(Outcome { results, offers: self.purchase.offers, notes, receipt })
+    }
+
+    /// Waits for every task to be paid, or for the first to fail.
+    async fn settled(&self, tasks: &BTreeMap<TaskId, u64>, talk: &Talk) -> Result<Seen, Failure> {
+        let mut updates = self.purchase.access.client.follow(self.from);
+        let mut seen = Seen::default();
+        let mut bar = talk.bar(tasks.len() as u64, "waiting for a worker");
+        let mut ask = tokio::time::interval(ASK_EVERY);
+        ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut turn = 0usize;
+        while seen.finalized.len() < tasks.len() {
+            tokio::select! {
+                update = updates.next() => match update {
+                    Some(Update::Block(block)) => {
+                        for event in &block.events {
+                            seen.take(&event.event, event.tx, tasks)?;
+                        }
+                        bar.done(seen.finalized.len() as u64);
+                    }
+                    // What was rewound is told again, and taking it twice changes nothing.
+                    Some(Update::Rewound { .. }) => {}
+                    None => return Err(Failure::new("GM-3102", Exit::Market, "the chain is gone")),
+                },
+                _ = ask.tick() => {
+                    let open: Vec<TaskId> =
+                        tasks.keys().filter(|task| !seen.finalized.contains_key(*task)).copied().collect();
+                    let at_once = open.len().min(ASK_AT_ONCE);
+                    for task in open.iter().cycle().skip(turn % open.len().max(1)).take(at_once) {
+                        if let Some(now) = self.asked(*task).await? {
+                            bar.now(&now);
+                        }
+                    }
+                    turn = turn.wrapping_add(at_once);
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// What the scheduler says about a task; its failure, if it has one. A scheduler that does not answer is no failure
+    /// of the task: the chain goes on telling.
+    async fn asked(&self, task: TaskId) -> Result<Option<String>, Failure> {
+        match self.purchase.access.scheduler.task(task).await {
+            Ok(Some(model)) => match failed(&model) {
+                Some(failure) => Err(self.refund_note(failure)),
+                None => Ok(Some(state_of(&model))),
+            },
+            Ok(None) | Err(_) => Ok(None),
+        }
+    }
+
+    fn refund_note(&self, mut failure: Failure) -> Failure {
+        let price = [self.purchase.app_price(), self.offer.price()].into_iter().sum::<Nrlc>();
+        let note = format!(
+            "the price of the task, {price}, comes back when the task's final deadline has passed; \
+             the scheduler claims it then"
+        );
+        failure.cause = Some(match failure.cause.take() {
+            Some(cause) => format!("{cause}\n{note}"),
+            None => note,
+        });
+        failure
+    }
+
+    /// Downloads a result, computes its digest, and holds it against the chain's.
+    async fn check(
+        &self,
+        task: TaskId,
+        index: u64,
+        seen: &Seen,
+    ) -> Result<(TaskReceipt, TaskResult), Failure> {
+        let access = self.purchase.access;
+        let on_chain = access.client.task(task).await.map_err(chain_silent)?;
+        let location = location(&on_chain.results, task)?;
+        let dir = tempfile::tempdir().or_fail("GM-5007", Exit::Market, "no temporary directory")?;
+        let archive = dir.path().join("result.zip");
+        access.ipfs.fetch_to_file(&location, &archive, RESULT_BYTES_MAX).await.or_fail(
+            "GM-5101",
+            Exit::Unverified,
+            &format!("the result of task {task} cannot be downloaded"),
+        )?;
+        let digest_on_chain = on_chain.digest;
+        let out = self.purchase.wish.out.as_ref().map(|out| {
+            if self.purchase.wish.tasks == 1 { out.clone() } else { out.join(index.to_string()) }
+        });
+        let result = {
+            let (archive, out) = (archive.clone(), out.clone());
+            blocking(move || unpacked(&archive, task, index, digest_on_chain, out.as_deref()))
+                .await?
+        };
+        let receipt = TaskReceipt {
+            task,
+            index,
+            contributions: self.contributors(task, seen).await?,
+            left_out: self.left_out(task).await,
+            consensus: seen.consensus.get(&task).copied().unwrap_or_default(),
+            digest_on_chain,
+            digest_downloaded: digest_on_chain,
+            location,
+            out: out.map(|out| out.display().to_string()),
+        };
+        Ok((receipt, result))
+    }
+
+    async fn contributors(&self, task: TaskId, seen: &Seen) -> Result<Vec<Contributor>, Failure> {
+        let client = &self.purchase.access.client;
+        let mut contributors = Vec::new();
+        for (worker, hash) in seen.contributed.get(&task).into_iter().flatten() {
+            let accurate = !seen.faulty.contains(&(task, *worker));
+            let lost = seen
+                .payments
+                .get(&task)
+                .into_iter()
+                .flatten()
+                .filter(|(who, _, taken)| who == worker && *taken)
+                .map(|(_, amount, _)| *amount)
+                .sum();
+            let score = client.score(*worker).await.map_err(chain_silent)?.saturating_to();
+            contributors.push(Contributor { worker: *worker, hash: *hash, accurate, lost, score });
+        }
+        Ok(contributors)
+    }
+
+    /// Only where workers could disagree is there anything to ask.
+    async fn left_out(&self, task: TaskId) -> Vec<Address> {
+        if self.purchase.wish.trust <= 1 {
+            return Vec::new();
+        }
+        match self.purchase.access.scheduler.task(task).await {
+            Ok(Some(model)) => model.dissent,
+            Ok(None) | Err(_) => Vec::new(),
+        }
+    }
+
+    fn payments(&self, seen: &Seen) -> Vec<Payment> {
+        let workers: BTreeSet<Address> =
+            seen.contributed.values().flatten().map(|(worker, _)| *worker).collect();
+        let requester = self.purchase.wallet.address();
+        let app_owner = self.app_owner();
+        let role = |who: Address, taken: bool| {
+            if workers.contains(&who) {
+                "worker"
+            } else if taken && who == requester {
+                "requester"
+            } else if who == app_owner {
+                "app owner"
+            } else if who == verdict::money::KITTY {
+                "kitty"
+            } else {
+                "scheduler"
+            }
+        };
+        seen.payments
+            .values()
+            .flatten()
+            .map(|(who, amount, taken)| Payment {
+                who: *who,
+                role: role(*who, *taken),
+                amount: *amount,
+                taken: *taken,
+            })
+            .collect()
+    }
+
+    fn app_owner(&self) -> Address {
+        let order = &self.purchase.app_order;
+        let hash = order.hash(&self.purchase.access.client.domain());
+        orders::recover(hash.0, &order.sign).unwrap_or_default()
+    }
+
+    async fn gas(&self, seen: &Seen) -> Result<Vec<Gas>, Failure> {
+        use futures::stream::{StreamExt, TryStreamExt, iter};
+        let client = &self.purchase.access.client;
+        let receipts: Vec<(&'static str, u64)> = iter(seen.transactions.iter())
+            .map(|(hash, what)| async move {
+                client
+                    .receipt(*hash)
+                    .await
+                    .map(|receipt| (*what, receipt.map_or(0, |one| one.gas_used)))
+            })
+            .buffer_unordered(FETCH_AT_ONCE)
+            .try_collect()
+            .await
+            .map_err(chain_silent)?;
+        let mut gas = vec![Gas { what: "match", transactions: 1, used: self.match_gas }];
+        for what in ["initialize", "contribute", "reveal", "finalize"] {
+            let of: Vec<u64> =
+                receipts.iter().filter(|(one, _)| *one == what).map(|(_, used)| *used).collect();
+            if !of.is_empty() {
+                gas.push(Gas { what, transactions: of.len() as u64, used: of.iter().sum() });
+            }
+        }
+        Ok(gas)
+    }
+}
+
+impl Seen {
+    /// Takes in one event; those of other deals are passed over.
+    fn take(
+        &mut self,
+        event: &MarketEvent,
+        transaction: B256,
+        tasks: &BTreeMap<TaskId, u64>,
+    ) -> Result<(), Failure> {
+        let ours = |task: &TaskId| tasks.contains_key(task);
+        match event {
+            MarketEvent::TaskInitialized { task, .. } if ours(task) => {
+                self.transactions.insert(transaction, "initialize");
+            }
+            MarketEvent::Contributed { task, worker, hash } if ours(task) => {
+                self.transactions.entry(transaction).or_insert("contribute");
+                let contributed = self.contributed.entry(*task).or_default();
+                if !contributed.iter().any(|(one, _)| one == worker) {
+                    contributed.push((*worker, *hash));
+                }
+            }
+            MarketEvent::Consensus { task, hash } if ours(task) => {
+                self.consensus.insert(*task, *hash);
+            }
+            MarketEvent::Revealed { task, .. } if ours(task) => {
+                self.transactions.entry(transaction).or_insert("reveal");
+            }
+            MarketEvent::FaultyContribution { task, worker } if ours(task) => {
+                self.faulty.insert((*task, *worker));
+            }
+            MarketEvent::Reward { owner, amount, reference } => {
+                self.pay(TaskId(*reference), tasks, *owner, *amount, false);
+            }
+            MarketEvent::Seize { owner, amount, reference } => {
+                self.pay(TaskId(*reference), tasks, *owner, *amount, true);
+            }
+            MarketEvent::Finalized { task, results } if ours(task) => {
+                self.transactions.entry(transaction).or_insert("finalize");
+                self.finalized.insert(*task, results.clone());
+            }
+            MarketEvent::Claimed { task } if ours(task) => {
+                return Err(Failure::new(
+                    "GM-4101",
+                    Exit::TaskFailed,
+                    format!("task {task} was not done in time"),
+                )
+                .because("it was claimed after its final deadline; its price has come back")
+                .fix("buy again, or choose a longer --category"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn pay(
+        &mut self,
+        task: TaskId,
+        tasks: &BTreeMap<TaskId, u64>,
+        who: Address,
+        amount: Nrlc,
+        taken: bool,
+    ) {
+        if tasks.contains_key(&task) {
+            self.payments.entry(task).or_default().push((who, amount, taken));
+        }
+    }
+}
+
+fn failed(model: &TaskModel) -> Option<Failure> {
+    let told = model.failure.as_ref()?;
+    let mut failure = Failure::new(&told.code, Exit::TaskFailed, told.message.clone());
+    if !told.remedy.is_empty() {
+        failure = failure.fix(told.remedy.clone());
+    }
+    Some(failure)
+}
+
+fn state_of(model: &TaskModel) -> String {
+    model.current_status.to_lowercase().replace('_', " ")
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

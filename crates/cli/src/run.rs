@@ -1,0 +1,154 @@
+//! `gristmill run`: buy runs of a program, print what it says, and show the receipt.
+//!
+//! ```text
+//! look at what was asked ─▶ find or start a market ─▶ put app and inputs there ─▶ compare offers ─▶ match
+//!                    print ◀─ check digests ◀─ download ◀─ watch the tasks ◀──────────────────────────┘
+//! ```
+//! Everything that can be refused without a market is refused before one is looked for, and everything that can be
+//! refused without money before any is locked.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::args::RunArgs;
+use crate::failure::{Exit, Failure};
+use crate::home;
+use crate::market::{Market, MarketConfig};
+use crate::offers::{Offer, Verdict};
+use crate::progress::Talk;
+use crate::purchase::{Access, Outcome, Purchase, Wish};
+use crate::up::interrupted;
+
+/// Buys, waits, checks, prints.
+///
+/// # Errors
+/// Whatever stood in the way; see [`Exit`] for what each means to the caller.
+pub async fn run(args: RunArgs) -> Result<(), Failure> {
+    let wish = Wish::of(&args)?;
+    let talk = Talk::new(args.json);
+    let (access, own) = reach(&args, &talk).await?;
+    let bought = tokio::select! {
+        outcome = buy(&access, &wish, &talk) => outcome,
+        () = interrupted() => Err(interrupted_failure(own.is_some())),
+    };
+    if let Some(market) = own {
+        market.stop().await;
+    }
+    answer(&args, &bought?, &talk)
+}
+
+/// The market to buy from; the second is a market of our own, if none was to be found.
+async fn reach(args: &RunArgs, talk: &Talk) -> Result<(Access, Option<Market>), Failure> {
+    if let Some(origin) = &args.market {
+        return Ok((Access::to(origin).await?, None));
+    }
+    if !args.ephemeral {
+        for origin in home::running() {
+            if let Ok(access) = Access::to(&origin).await {
+                talk.say(format!("market    {origin} (running on this machine)"));
+                return Ok((access, None));
+            }
+        }
+    }
+    let host = std::net::Ipv4Addr::LOCALHOST.into();
+    let market = Market::start(MarketConfig::of(&args.shape, host, 0)).await?;
+    talk.say(format!(
+        "market    one of our own for this run, ready in {} ms (keep one with: gristmill up)",
+        market.start_time().as_millis()
+    ));
+    let access = Access::to(market.origin()).await?;
+    Ok((access, Some(market)))
+}
+
+async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failure> {
+    let purchase = Purchase::prepare(access, wish).await?;
+    show_offers(purchase.offers(), talk);
+    let offer = purchase.choose()?;
+    talk.say(format!(
+        "chosen    {} at {} a task, app {} a task",
+        offer.name,
+        offer.price(),
+        purchase.app_price()
+    ));
+    let matched = purchase.buy(&offer).await?;
+    talk.say(format!("deal      {}", matched.deal()));
+    matched.outcome(talk).await
+}
+
+/// The most offers that are listed.
+const OFFERS_SHOWN: usize = 10;
+
+fn show_offers(offers: &[(Offer, Verdict)], talk: &Talk) {
+    for (offer, verdict) in offers.iter().take(OFFERS_SHOWN) {
+        let note = match verdict {
+            Verdict::Chosen => "best",
+            Verdict::Dearer => "",
+            Verdict::AboveMaxPrice => "above --max-price",
+            Verdict::TrustTooLow => "too little trust",
+            Verdict::TooFewLeft => "too few tasks left",
+        };
+        talk.say(format!(
+            "offer     {:<14} {:>10} a task  trust ≤ {:<4} {}  {note}",
+            offer.name,
+            offer.price().to_string(),
+            offer.order.trust,
+            offer.workerpool(),
+        ));
+    }
+    if offers.len() > OFFERS_SHOWN {
+        talk.say(format!("          and {} more", offers.len() - OFFERS_SHOWN));
+    }
+}
+
+/// stdout gets what the program said, or the whole outcome as JSON; stderr the receipt.
+fn answer(args: &RunArgs, outcome: &Outcome, talk: &Talk) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = if args.json {
+        writeln!(stdout, "{}", outcome_json(outcome))
+    } else {
+        outcome.results.iter().try_for_each(|result| stdout.write_all(&result.output))
+    };
+    written.and_then(|()| stdout.flush()).map_err(|error| {
+        Failure::new("GM-5009", Exit::Usage, "stdout does not take the output").because(error)
+    })?;
+    drop(stdout);
+    for note in &outcome.notes {
+        talk.say(format!("note      {note}"));
+    }
+    talk.say(outcome.receipt.to_string());
+    Ok(())
+}
+
+fn outcome_json(outcome: &Outcome) -> serde_json::Value {
+    json!({
+        "results": outcome.results.iter().map(|result| json!({
+            "index": result.index,
+            "output": String::from_utf8_lossy(&result.output),
+            "covered": result.covered,
+            "files": result.files,
+            "stderr": String::from_utf8_lossy(&result.stderr),
+        })).collect::<Vec<_>>(),
+        "offers": outcome.offers.iter().map(|(offer, verdict)| json!({
+            "workerpool": offer.workerpool().to_string(),
+            "name": offer.name,
+            "priceNrlc": offer.price().0.to_string(),
+            "trust": offer.order.trust.to_string(),
+            "remaining": offer.remaining.to_string(),
+            "chosen": *verdict == Verdict::Chosen,
+        })).collect::<Vec<_>>(),
+        "notes": outcome.notes,
+        "receipt": outcome.receipt.to_json(),
+    })
+}
+
+fn interrupted_failure(own_market: bool) -> Failure {
+    let failure = Failure::new("GM-5010", Exit::Interrupted, "interrupted");
+    if own_market {
+        failure.because("the market of this run is gone with it, and so is what was paid there")
+    } else {
+        failure
+            .because("a deal that was made goes on without us")
+            .fix("gristmill task show TASK tells what became of it")
+    }
+}
