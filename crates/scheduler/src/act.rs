@@ -19,7 +19,7 @@ use wire::link::{Gate, LinkSender, ToWorker};
 use wire::scheduler::SchedulerApi;
 
 use crate::api::Desk;
-use crate::books::{Books, Effect};
+use crate::books::{BlockNews, Books, Effect};
 use crate::config::Config;
 use crate::deal::{DealReader, DealSpec};
 use crate::error::Error;
@@ -102,7 +102,7 @@ impl Scheduler {
         let (live_sender, live) = watch::channel(false);
         let outbox = Outbox { config: config.clone(), again: outbox, refusals: refusal_sender };
         let (ready_sender, ready) = watch::channel(false);
-        let keeper = offers::Keeper::new(config, live.clone(), ready_sender);
+        let keeper = offers::Keeper::new(config, live, ready_sender);
 
         let spawn = |work: futures::future::BoxFuture<'static, ()>| {
             let stop = stop.clone();
@@ -327,7 +327,12 @@ impl Act {
         let now = self.now();
         let effects = match news {
             ChainNews::Block { block, deals } => {
-                let effects = self.books.lock().block(now, &block, deals);
+                let news = BlockNews {
+                    number: block.number,
+                    timestamp: block.timestamp,
+                    events: &block.events,
+                };
+                let effects = self.books.lock().block(now, &news, deals);
                 self.read = Some(chain::Cursor::from(&*block));
                 effects
             }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
-use chain::MarketEvent;
+use chain::{ChainEvent, MarketEvent};
 use primitives::{DealId, TaskId, UnixSeconds};
 use tasks::{Action, Blame, Call, Event, Failure, Report, Status, Task};
 use wire::link::{Capabilities, RunFailure, ToScheduler, ToWorker};
@@ -31,6 +31,14 @@ pub(crate) enum Effect {
     Reopen { task: TaskId },
     /// Send a transaction.
     Claim { task: TaskId },
+}
+
+/// A block as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockNews<'a> {
+    pub(crate) number: u64,
+    pub(crate) timestamp: UnixSeconds,
+    pub(crate) events: &'a [ChainEvent],
 }
 
 /// A task and what is known around it.
@@ -167,7 +175,7 @@ impl Books {
     pub(crate) fn block(
         &mut self,
         now: UnixSeconds,
-        block: &chain::MarketBlock,
+        block: &BlockNews<'_>,
         deals: Vec<Arc<DealSpec>>,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -176,7 +184,7 @@ impl Books {
         }
         // Tasks of new deals come first, so that what the same block did to them finds them.
         self.settle(now, &mut effects);
-        for event in &block.events {
+        for event in block.events {
             self.chain_event(now, block, event, &mut effects);
         }
         self.settle(now, &mut effects);
@@ -340,8 +348,8 @@ impl Books {
     fn chain_event(
         &mut self,
         now: UnixSeconds,
-        block: &chain::MarketBlock,
-        event: &chain::ChainEvent,
+        block: &BlockNews<'_>,
+        event: &ChainEvent,
         effects: &mut Vec<Effect>,
     ) {
         match &event.event {
@@ -382,7 +390,7 @@ impl Books {
     }
 
     /// What a market event means to the task it is about.
-    fn task_event(&self, block: &chain::MarketBlock, event: &MarketEvent) -> Option<Event> {
+    fn task_event(&self, block: &BlockNews<'_>, event: &MarketEvent) -> Option<Event> {
         Some(match event {
             MarketEvent::TaskInitialized { workerpool, .. } if *workerpool == self.workerpool => {
                 Event::Initialized

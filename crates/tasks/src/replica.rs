@@ -50,7 +50,7 @@ pub struct Replica {
     pub weight: U256,
     /// What it announced or contributed.
     pub hash: Option<ResultHash>,
-    /// Whether it was ever let in. Never twice.
+    /// Whether it was let in. Never twice, unless it was lost in between and comes back with a result.
     pub granted: bool,
     /// How often it was asked to compute.
     pub tries: u32,

@@ -283,9 +283,12 @@ impl Task {
             Event::Tick => {}
             Event::Taken { worker, weight } => self.take(now, worker, weight, actions),
             Event::Computed { worker, hash } => {
+                // A lost worker that is found again may have gone on computing; if it was let in, it may never have
+                // heard so, and letting it in again is the same permission.
                 if let Some(replica) = self.replicas.get_mut(&worker)
-                    && replica.is_computing()
+                    && matches!(replica.state, ReplicaState::Assigned | ReplicaState::Lost)
                 {
+                    replica.granted = false;
                     replica.hash = Some(hash);
                     replica.enter(ReplicaState::Computed, now);
                 }

@@ -1,1 +1,337 @@
+use chain::AssetTerms;
+use expect_test::{Expect, expect};
+use primitives::{CategoryId, Nrlc, ResultDigest, ResultHash, Tag};
 
+use super::*;
+
+const POOL: Address = Address::repeat_byte(3);
+const START: u64 = 1_000;
+
+fn worker(number: u8) -> Address {
+    Address::with_last_byte(number)
+}
+
+fn hash(name: &str) -> ResultHash {
+    ResultHash(B256::repeat_byte(name.as_bytes()[0]))
+}
+
+fn deal(number: u8, block: u64, trust: u64, size: u64) -> Arc<DealSpec> {
+    let nobody = AssetTerms { pointer: Address::ZERO, owner: Address::ZERO, price: Nrlc::ZERO };
+    let deal = chain::Deal {
+        app: nobody,
+        dataset: nobody,
+        workerpool: AssetTerms { pointer: POOL, ..nobody },
+        trust: U256::from(trust),
+        category: CategoryId::new(0),
+        tag: Tag::NONE,
+        requester: Address::ZERO,
+        beneficiary: Address::ZERO,
+        callback: Address::ZERO,
+        params: String::new(),
+        start: UnixSeconds(START),
+        first: U256::ZERO,
+        size: U256::from(size),
+        worker_stake: Nrlc::ZERO,
+        scheduler_reward_ratio: U256::ONE,
+        sponsor: Address::ZERO,
+    };
+    Arc::new(DealSpec {
+        id: DealId(B256::repeat_byte(number)),
+        block,
+        deal,
+        run_seconds: 300,
+        app_kind: "WASM".into(),
+        app_location: String::new(),
+        command_line: String::new(),
+    })
+}
+
+/// Books that are told things in short and tell in short what they want done.
+struct Scene {
+    books: Books,
+    block: u64,
+    seconds: u64,
+    deals: Vec<Arc<DealSpec>>,
+    lines: Vec<String>,
+}
+
+impl Scene {
+    fn new(live: bool) -> Self {
+        let limits = Limits { open_tasks_max: 3, ..Limits::default() };
+        let mut books = Books::new(POOL, limits);
+        if live {
+            assert_eq!(books.go_live(UnixSeconds(START)), []);
+        }
+        Self { books, block: 0, seconds: 0, deals: Vec::new(), lines: Vec::new() }
+    }
+
+    /// `1/0` is the first task of deal 1.
+    fn task(&self, name: &str) -> TaskId {
+        let (deal, index) = name.split_once('/').unwrap();
+        let deal: u8 = deal.parse().unwrap();
+        let spec = self.deals.iter().find(|spec| spec.id.0[0] == deal).unwrap();
+        spec.task_id(U256::from(index.parse::<u64>().unwrap()))
+    }
+
+    fn name(&self, task: TaskId) -> String {
+        for spec in &self.deals {
+            for index in 0..10u64 {
+                if spec.task_id(U256::from(index)) == task {
+                    return format!("{}/{index}", spec.id.0[0]);
+                }
+            }
+        }
+        "?".to_owned()
+    }
+
+    fn mine(&mut self, deals: Vec<Arc<DealSpec>>, events: Vec<MarketEvent>) -> Vec<Effect> {
+        let event = |event| ChainEvent { event, tx: B256::ZERO, log_index: 0 };
+        let events: Vec<_> = events.into_iter().map(event).collect();
+        let now = UnixSeconds(START + self.seconds);
+        let block = BlockNews { number: self.block, timestamp: now, events: &events };
+        self.books.block(now, &block, deals)
+    }
+
+    fn tell(&mut self, line: &str) -> &mut Self {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let now = UnixSeconds(START + self.seconds);
+        let who = |word: &str| worker(word.parse().unwrap());
+        let number = |word: &str| word.parse::<u64>().unwrap();
+        let effects = match words.as_slice() {
+            ["deal", name, "trust", trust, "size", size] => {
+                self.block += 1;
+                let its = deal(name.parse().unwrap(), self.block, number(trust), number(size));
+                self.deals.push(Arc::clone(&its));
+                self.mine(vec![its], Vec::new())
+            }
+            ["joins", name, "slots", slots] => {
+                let capabilities = Capabilities {
+                    cpus: 1,
+                    memory_bytes: 0,
+                    slots: slots.parse().unwrap(),
+                    runtimes: vec!["wasm".into()],
+                };
+                self.books.joined(now, who(name), 1, capabilities, U256::ZERO, &[])
+            }
+            ["leaves", name] => self.books.left(now, who(name), 1),
+            ["computed", name, task, what] => {
+                let said =
+                    ToScheduler::Computed { task_id: self.task(task), result_hash: hash(what) };
+                self.books.said(now, who(name), said)
+            }
+            ["drains", name] => self.books.said(now, who(name), ToScheduler::Draining {}),
+            ["live"] => self.books.go_live(now),
+            ["wait", seconds] => {
+                self.seconds += number(seconds);
+                self.books.tick(UnixSeconds(START + self.seconds))
+            }
+            ["rewind", block] => self.books.rewound(now, number(block)),
+            [event, task, rest @ ..] => {
+                self.block += 1;
+                let id = self.task(task);
+                let event = match (*event, rest) {
+                    ("initialized", []) => {
+                        MarketEvent::TaskInitialized { task: id, workerpool: POOL }
+                    }
+                    ("contributed", [name, what]) => {
+                        MarketEvent::Contributed { task: id, worker: who(name), hash: hash(what) }
+                    }
+                    ("consensus", [what]) => MarketEvent::Consensus { task: id, hash: hash(what) },
+                    ("revealed", [name]) => MarketEvent::Revealed {
+                        task: id,
+                        worker: who(name),
+                        digest: ResultDigest(B256::ZERO),
+                    },
+                    ("finalized", []) => MarketEvent::Finalized { task: id, results: Bytes::new() },
+                    other => panic!("what is {other:?}"),
+                };
+                self.mine(Vec::new(), vec![event])
+            }
+            other => panic!("what is {other:?}"),
+        };
+        let shown: Vec<_> = effects.iter().map(|effect| self.shown(effect)).collect();
+        self.lines.push(format!("{line} -> [{}]", shown.join(", ")));
+        self
+    }
+
+    fn shown(&self, effect: &Effect) -> String {
+        match effect {
+            Effect::Tell { worker, message } => match message {
+                ToWorker::Assign { task_id, .. } => {
+                    format!("{}: assign {}", worker[19], self.name(*task_id))
+                }
+                ToWorker::Reveal { task_id } => {
+                    format!("{}: reveal {}", worker[19], self.name(*task_id))
+                }
+                ToWorker::Release { task_id } => {
+                    format!("{}: release {}", worker[19], self.name(*task_id))
+                }
+                ToWorker::Contribute { .. } => panic!("signing is not for the books"),
+            },
+            Effect::Grant { worker, task } => format!("{}: grant {}", worker[19], self.name(*task)),
+            Effect::Initialize { task, .. } => format!("initialize {}", self.name(*task)),
+            Effect::Finalize { task, .. } => format!("finalize {}", self.name(*task)),
+            Effect::Reopen { task } => format!("reopen {}", self.name(*task)),
+            Effect::Claim { task } => format!("claim {}", self.name(*task)),
+        }
+    }
+}
+
+fn check(live: bool, script: &str, expected: &Expect) {
+    let mut scene = Scene::new(live);
+    for line in script.lines().map(str::trim) {
+        scene.tell(line);
+    }
+    expected.assert_eq(&scene.lines.join("\n"));
+}
+
+#[test]
+fn a_deal_is_initialised_and_given_out_at_once() {
+    check(
+        true,
+        "joins 1 slots 2
+         deal 1 trust 1 size 2
+         computed 1 1/0 A
+         initialized 1/0
+         initialized 1/1
+         contributed 1/0 1 A
+         consensus 1/0 A
+         finalized 1/0
+         leaves 1
+         joins 2 slots 1
+         computed 2 1/1 A
+         finalized 1/1",
+        &expect![[r#"
+            joins 1 slots 2 -> []
+            deal 1 trust 1 size 2 -> [initialize 1/0, initialize 1/1, 1: assign 1/0, 1: assign 1/1]
+            computed 1 1/0 A -> []
+            initialized 1/0 -> [1: grant 1/0]
+            initialized 1/1 -> []
+            contributed 1/0 1 A -> []
+            consensus 1/0 A -> []
+            finalized 1/0 -> [1: release 1/0]
+            leaves 1 -> []
+            joins 2 slots 1 -> [2: assign 1/1]
+            computed 2 1/1 A -> [2: grant 1/1]
+            finalized 1/1 -> [2: release 1/1]"#]],
+    );
+}
+
+#[test]
+fn a_window_moves_on_as_tasks_end() {
+    check(
+        true,
+        "deal 1 trust 1 size 5
+         deal 2 trust 1 size 1
+         finalized 1/1
+         finalized 1/0
+         finalized 1/2
+         finalized 1/3
+         finalized 2/0
+         finalized 1/4",
+        &expect![[r#"
+            deal 1 trust 1 size 5 -> [initialize 1/0, initialize 1/1, initialize 1/2]
+            deal 2 trust 1 size 1 -> []
+            finalized 1/1 -> [initialize 1/3]
+            finalized 1/0 -> [initialize 1/4]
+            finalized 1/2 -> [initialize 2/0]
+            finalized 1/3 -> []
+            finalized 2/0 -> []
+            finalized 1/4 -> []"#]],
+    );
+}
+
+#[test]
+fn a_worker_that_leaves_or_drains_gets_nothing_more() {
+    check(
+        true,
+        "joins 1 slots 1
+         deal 1 trust 1 size 2
+         drains 1
+         joins 2 slots 1
+         leaves 1
+         joins 1 slots 3",
+        &expect![[r#"
+            joins 1 slots 1 -> []
+            deal 1 trust 1 size 2 -> [initialize 1/0, initialize 1/1, 1: assign 1/0]
+            drains 1 -> []
+            joins 2 slots 1 -> [2: assign 1/1]
+            leaves 1 -> []
+            joins 1 slots 3 -> [1: assign 1/0]"#]],
+    );
+}
+
+#[test]
+fn the_past_is_taken_in_silence() {
+    check(
+        false,
+        "joins 1 slots 1
+         deal 1 trust 1 size 5
+         deal 2 trust 4 size 1
+         initialized 1/0
+         initialized 1/4
+         contributed 1/0 7 A
+         consensus 1/0 A
+         finalized 1/0
+         finalized 1/4
+         wait 10
+         live",
+        &expect![[r#"
+            joins 1 slots 1 -> []
+            deal 1 trust 1 size 5 -> []
+            deal 2 trust 4 size 1 -> []
+            initialized 1/0 -> []
+            initialized 1/4 -> []
+            contributed 1/0 7 A -> []
+            consensus 1/0 A -> []
+            finalized 1/0 -> []
+            finalized 1/4 -> []
+            wait 10 -> []
+            live -> [initialize 1/1, initialize 1/2, initialize 1/3, 1: assign 1/1]"#]],
+    );
+}
+
+#[test]
+fn what_the_chain_takes_back_is_done_again() {
+    check(
+        true,
+        "joins 1 slots 2
+         deal 1 trust 1 size 1
+         initialized 1/0
+         computed 1 1/0 A
+         finalized 1/0
+         rewind 2
+         computed 1 1/0 A
+         finalized 1/0
+         rewind 1
+         rewind 0
+         deal 1 trust 1 size 1",
+        &expect![[r#"
+            joins 1 slots 2 -> []
+            deal 1 trust 1 size 1 -> [initialize 1/0, 1: assign 1/0]
+            initialized 1/0 -> []
+            computed 1 1/0 A -> [1: grant 1/0]
+            finalized 1/0 -> [1: release 1/0]
+            rewind 2 -> [1: release 1/0, 1: assign 1/0]
+            computed 1 1/0 A -> [1: grant 1/0]
+            finalized 1/0 -> [1: release 1/0]
+            rewind 1 -> [1: release 1/0, initialize 1/0, 1: assign 1/0]
+            rewind 0 -> [1: release 1/0]
+            deal 1 trust 1 size 1 -> [initialize 1/0, 1: assign 1/0]"#]],
+    );
+}
+
+#[test]
+fn finished_tasks_are_forgotten_in_time() {
+    let mut scene = Scene::new(true);
+    scene.books.limits.kept_tasks_max = 2;
+    scene.tell("deal 1 trust 1 size 4");
+    for index in 0..4 {
+        scene.tell(&format!("finalized 1/{index}"));
+    }
+    let known: Vec<_> = (0..4)
+        .filter(|index| scene.books.entry(scene.task(&format!("1/{index}"))).is_some())
+        .collect();
+    assert_eq!(known, [2, 3]);
+    assert_eq!((scene.books.unfinished_count(), scene.books.oldest_unfinished_block()), (0, None));
+}

@@ -322,6 +322,30 @@ fn failures_find_somebody_else_or_end_it() {
 }
 
 #[test]
+fn a_worker_that_comes_back_with_its_result_is_heard() {
+    check(
+        1,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         1 lost 1
+         2 computed 1 A
+         3 lost 1
+         4 computed 1 A
+         5 contributed 1 A",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 initialized -> Active wants 1 []
+            0 taken 1 -> Active [assign 1]
+            1 lost 1 -> Active wants 1 []
+            2 computed 1 A -> Active [grant 1]
+            3 lost 1 -> Active wants 1 []
+            4 computed 1 A -> Active [grant 1]
+            5 contributed 1 A -> Active []"#]],
+    );
+}
+
+#[test]
 fn silence_is_noticed_by_the_clock() {
     check(
         1,
@@ -660,6 +684,11 @@ proptest! {
             let (then, event) = event(&words);
             now = now.max(then);
             let before = task.clone();
+            if let Event::Computed { worker, .. } = &event
+                && task.replica(*worker).is_some_and(|it| it.state == ReplicaState::Lost)
+            {
+                granted.remove(worker);
+            }
             for action in task.apply(now, event.clone()) {
                 if let Action::Grant { worker } = action {
                     prop_assert!(granted.insert(worker), "{worker} let in twice");
