@@ -310,3 +310,93 @@ fn outbids(new: &Recovered<TxEnvelope>, old: &Recovered<TxEnvelope>) -> bool {
         |tx: &Recovered<TxEnvelope>| tx.max_priority_fee_per_gas().unwrap_or(tx.max_fee_per_gas());
     enough(new.max_fee_per_gas(), old.max_fee_per_gas()) && enough(tip(new), tip(old))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use alloy_consensus::{SignableTransaction as _, TxEip1559};
+    use alloy_primitives::{Signature, TxKind};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TERMS: Terms = Terms { chain_id: 1, base_fee: 1, gas_limit: 1_000_000 };
+
+    fn rich() -> Account {
+        Account { balance: U256::MAX, ..Account::default() }
+    }
+
+    fn payment(sender: u8, nonce: u64, fee: u128) -> Recovered<TxEnvelope> {
+        let tx = TxEip1559 {
+            chain_id: 1,
+            nonce,
+            gas_limit: 21_000,
+            max_fee_per_gas: fee,
+            to: TxKind::Call(Address::ZERO),
+            ..TxEip1559::default()
+        };
+        let sender = Address::repeat_byte(sender);
+        let signature = Signature::new(sender.into_word().into(), U256::from(1), false);
+        Recovered::new_unchecked(tx.into_signed(signature).into(), sender)
+    }
+
+    fn ready(pool: &Pool, max: usize) -> Vec<(Address, u64)> {
+        let Ok(ready) = pool.ready(max, |_| Ok::<_, Infallible>(0));
+        ready.iter().map(|it| (it.tx.signer(), it.tx.nonce())).collect()
+    }
+
+    proptest! {
+        /// However transactions arrive, each sender's come in order of nonce and without gaps, all that can be mined are
+        /// there, and those that came first come first as far as nonces let them.
+        #[test]
+        fn what_is_ready_has_no_gaps(arrivals in prop::collection::vec((0u8..4, 0u64..6), 0..40)) {
+            let mut pool = Pool::default();
+            for (sender, nonce) in &arrivals {
+                let added = pool.add(payment(*sender, *nonce, 10), &rich(), TERMS);
+                prop_assert!(matches!(added, Ok(()) | Err(Rejection::AlreadyKnown)));
+            }
+            let ready = ready(&pool, usize::MAX);
+            let mut total = 0;
+            for sender in 0..4 {
+                let sender = Address::repeat_byte(sender);
+                let nonces: Vec<u64> =
+                    ready.iter().filter(|it| it.0 == sender).map(|it| it.1).collect();
+                let count = pool.next_nonce(sender, 0);
+                prop_assert_eq!(&nonces, &(0..count).collect::<Vec<_>>());
+                total += nonces.len();
+            }
+            prop_assert_eq!(ready.len(), total);
+            if let (Some(first), Some(mined)) = (arrivals.iter().find(|it| it.1 == 0), ready.first()) {
+                prop_assert_eq!(mined.0, Address::repeat_byte(first.0));
+            }
+        }
+
+        /// Whatever is removed or has become stale, nothing of it stays behind.
+        #[test]
+        fn nothing_stays_behind(nonces in prop::collection::vec(0u64..8, 1..20), below in 0u64..9) {
+            let mut pool = Pool::default();
+            for nonce in &nonces {
+                let _ = pool.add(payment(1, *nonce, 10), &rich(), TERMS);
+            }
+            pool.forget_below(Address::repeat_byte(1), below);
+            prop_assert!(pool.all().iter().all(|it| it.tx.nonce() >= below));
+            for waiting in pool.all() {
+                prop_assert!(pool.remove(&waiting.hash()).is_some());
+            }
+            prop_assert_eq!(pool.len(), 0);
+            prop_assert!(pool.senders.is_empty());
+        }
+    }
+
+    #[test]
+    fn one_sender_cannot_fill_the_pool() {
+        let mut pool = Pool::default();
+        for nonce in 0..u64::try_from(PER_SENDER_MAX).unwrap() {
+            pool.add(payment(1, nonce, 10), &rich(), TERMS).unwrap();
+        }
+        let one_more = payment(1, u64::try_from(PER_SENDER_MAX).unwrap(), 10);
+        assert_eq!(pool.add(one_more, &rich(), TERMS), Err(Rejection::Full));
+        assert_eq!(pool.add(payment(2, 0, 10), &rich(), TERMS), Ok(()));
+    }
+}

@@ -275,3 +275,160 @@ impl<'tx> Writer<'tx> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use alloy_consensus::Header;
+    use alloy_primitives::{Address, U256};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::{Account, StateAt};
+
+    const OWNERS: u8 = 3;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A block that sets these accounts' balances and first slots; zero removes them.
+        Block(Vec<(u8, u64)>),
+        /// A change that belongs to the head block.
+        Edit(u8, u64),
+        Rewind(u64),
+        Prune(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let write = || (0..OWNERS, 0u64..4);
+        prop_oneof![
+            4 => prop::collection::vec(write(), 0..4).prop_map(Step::Block),
+            2 => write().prop_map(|(owner, value)| Step::Edit(owner, value)),
+            1 => (0u64..4).prop_map(Step::Rewind),
+            1 => (0u64..4).prop_map(Step::Prune),
+        ]
+    }
+
+    /// What should be so: the values after each block.
+    type Model = Vec<BTreeMap<u8, u64>>;
+
+    struct Chain {
+        database: Database,
+        heads: Vec<BlockHead>,
+        oldest: usize,
+        model: Model,
+    }
+
+    fn changes(writes: &[(u8, u64)]) -> Changes {
+        let mut changes = Changes::default();
+        for (owner, value) in writes {
+            let (address, value) = (Address::repeat_byte(*owner), U256::from(*value));
+            changes.set_account(address, Some(Account { balance: value, ..Account::default() }));
+            changes.set_slot(address, U256::ZERO, value);
+        }
+        changes
+    }
+
+    impl Chain {
+        fn new() -> Self {
+            let (database, fresh) = Database::open(None, &Identity { chain_id: 1 }).unwrap();
+            assert!(fresh);
+            let mut chain =
+                Self { database, heads: Vec::new(), oldest: 0, model: vec![BTreeMap::new()] };
+            chain.add_block(&[]);
+            chain.model.remove(0);
+            chain
+        }
+
+        fn add_block(&mut self, writes: &[(u8, u64)]) {
+            let number = u64::try_from(self.heads.len()).unwrap();
+            let header = Header { number, ..Header::default() };
+            let version = self.heads.last().map_or(0, |it| it.version + 1);
+            let head = BlockHead { hash: header.hash_slow(), version, transactions: 0, header };
+            let block = Block { head: head.clone(), transactions: Vec::new() };
+            self.database
+                .write(|writer| {
+                    writer.apply(version, &changes(writes))?;
+                    writer.add_block(&block)
+                })
+                .unwrap();
+            self.heads.push(head);
+            let mut values = self.model.last().cloned().unwrap();
+            values.extend(writes.iter().copied());
+            self.model.push(values);
+        }
+
+        fn take(&mut self, step: Step) {
+            match step {
+                Step::Block(writes) => self.add_block(&writes),
+                Step::Edit(owner, value) => {
+                    let head = self.heads.last_mut().unwrap();
+                    head.version += 1;
+                    let edit = changes(&[(owner, value)]);
+                    let write = |writer: &mut Writer<'_>| {
+                        writer.apply(head.version, &edit)?;
+                        writer.put_head(head)
+                    };
+                    self.database.write(write).unwrap();
+                    self.model.last_mut().unwrap().insert(owner, value);
+                }
+                Step::Rewind(depth) => {
+                    let back = usize::try_from(depth).unwrap();
+                    let target = (self.heads.len() - 1).saturating_sub(back).max(self.oldest);
+                    self.heads.truncate(target + 1);
+                    self.model.truncate(target + 1);
+                    let head = self.heads.last().unwrap();
+                    let number = head.header.number;
+                    self.database.write(|writer| writer.rewind(number, head.version)).unwrap();
+                }
+                Step::Prune(kept) => {
+                    let kept = usize::try_from(kept).unwrap();
+                    self.oldest = (self.heads.len() - 1).saturating_sub(kept).max(self.oldest);
+                    let oldest = &self.heads[self.oldest];
+                    self.database.write(|writer| writer.prune(oldest)).unwrap();
+                }
+            }
+        }
+
+        fn check(&self) {
+            let view = self.database.view().unwrap();
+            for (number, (head, values)) in self.heads.iter().zip(&self.model).enumerate() {
+                let state = view.after(head);
+                if number < self.oldest {
+                    assert!(matches!(state, Err(StorageError::Pruned { .. })));
+                    continue;
+                }
+                check_state(&state.unwrap(), values);
+            }
+            check_state(&view.newest(), self.model.last().unwrap());
+            assert_eq!(view.head_number(), self.heads.last().unwrap().header.number);
+            let beyond = u64::try_from(self.heads.len()).unwrap();
+            assert_eq!(view.block(beyond).unwrap(), None);
+        }
+    }
+
+    fn check_state(state: &StateAt, values: &BTreeMap<u8, u64>) {
+        for owner in 0..OWNERS {
+            let address = Address::repeat_byte(owner);
+            let expected = U256::from(values.get(&owner).copied().unwrap_or_default());
+            let account = state.account(address).unwrap();
+            assert_eq!(account.map_or(U256::ZERO, |it| it.balance), expected);
+            assert_eq!(account.is_none(), expected.is_zero());
+            assert_eq!(state.slot(address, U256::ZERO).unwrap(), expected);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// At every moment, every block that is not pruned answers with what was written up to it.
+        #[test]
+        fn every_block_keeps_its_state(steps in prop::collection::vec(step(), 1..16)) {
+            let mut chain = Chain::new();
+            for step in steps {
+                chain.take(step);
+                chain.check();
+            }
+        }
+    }
+}

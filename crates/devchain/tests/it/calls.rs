@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::SolCall;
-use devchain::{Config, Handle};
+use devchain::{Config, Handle, RequestError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -163,6 +163,26 @@ async fn an_access_list_names_what_is_touched() {
     let report: Value =
         ask(&handle, "eth_createAccessList", json!([calling(probe, Probe::countCall {})])).await;
     assert_eq!(report["accessList"], json!([{ "address": probe, "storageKeys": [B256::ZERO] }]));
+}
+
+/// The libraries written in C for these are left out of the build; others stand in for them.
+#[tokio::test]
+async fn the_precompiles_of_prague_are_there() {
+    let chain = instant();
+    let handle = chain.handle();
+    let run = async |address: u8, input: Vec<u8>| -> Result<Bytes, RequestError> {
+        let to = Address::with_last_byte(address);
+        let call = json!({ "to": to, "data": Bytes::from(input) });
+        let output = handle.request("eth_call", json!([call])).await?;
+        Ok(serde_json::from_value(output).unwrap())
+    };
+    assert_eq!(run(4, vec![1, 2, 3]).await.unwrap().to_vec(), [1, 2, 3]);
+    // Nothing plus nothing is nothing, on both curves.
+    assert_eq!(run(6, vec![0; 128]).await.unwrap().to_vec(), [0; 64]);
+    assert_eq!(run(0x0b, vec![0; 256]).await.unwrap().to_vec(), [0; 128]);
+    // A proof that proves nothing fails; where nothing is, a call succeeds.
+    assert!(run(0x0a, vec![0; 192]).await.is_err());
+    assert_eq!(run(0x20, vec![0; 192]).await.unwrap(), Bytes::new());
 }
 
 #[tokio::test]
