@@ -3,11 +3,15 @@
 //! Three things stop a program: fuel (counted per instruction, the same everywhere), the clock (checked whenever the
 //! engine's epoch moves, and by a timer when the program waits in the host), and refused growth of memory or tables.
 //! Each leaves its reason in [`Watch`] before it traps, so a trap is never mistaken for another.
+//!
+//! What still depends on the machine: how deep a program may recurse before its stack of one MiB is exhausted (frames are
+//! as large as the compiler makes them), and whether a slow machine meets the clock before the fuel.
 
 mod cache;
 mod determinism;
 mod output;
 mod p1;
+mod p2;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -95,6 +99,7 @@ struct State {
     wasi: WasiP1Ctx,
     watch: Watch,
     clock: VirtualClock,
+    listings: p2::Listings,
 }
 
 impl WasiView for State {
@@ -109,7 +114,8 @@ struct Watch {
     memory_bytes: usize,
     table_elements: usize,
     broken: Option<FailureKind>,
-    deadline: Instant,
+    /// None when so far away that no clock can say it.
+    deadline: Option<Instant>,
     next_output_check: Instant,
     output: std::path::PathBuf,
     cancel: CancellationToken,
@@ -123,7 +129,7 @@ impl Watch {
         let now = Instant::now();
         let broken = if self.cancel.is_cancelled() {
             Some(FailureKind::Cancelled)
-        } else if now >= self.deadline {
+        } else if self.deadline.is_some_and(|deadline| now >= deadline) {
             Some(FailureKind::OutOfTime { limit: self.limits.wall })
         } else if now >= self.next_output_check {
             self.next_output_check = now + OUTPUT_CHECK;
@@ -264,14 +270,14 @@ fn prepare(
         memory_bytes: 0,
         table_elements: 0,
         broken: None,
-        deadline: now + limits.wall,
+        deadline: now.checked_add(limits.wall),
         next_output_check: now + OUTPUT_CHECK,
         output: execution.output.clone(),
         cancel,
         stdout,
         stderr,
     };
-    let mut store = Store::new(engine, State { wasi, watch, clock });
+    let mut store = Store::new(engine, State { wasi, watch, clock, listings: p2::Listings::new() });
     store.limiter(|state| &mut state.watch);
     store.set_fuel(limits.fuel).map_err(|error| FailureKind::Host {
         doing: "setting limits",

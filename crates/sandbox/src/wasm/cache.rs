@@ -18,7 +18,7 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, InstancePre, Module, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 
-use super::{State, p1, read_program};
+use super::{State, p1, p2, read_program};
 use crate::FailureKind;
 use crate::run::{Config, private_dir};
 
@@ -74,8 +74,7 @@ struct Slot {
 impl Cache {
     pub(super) fn open(engine: Engine, config: &Config) -> wasmtime::Result<Self> {
         let modules = p1::linker(&engine)?;
-        let mut components = wasmtime::component::Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
+        let components = p2::linker(&engine)?;
         let disk = Disk::open(&config.dir.join("programs"), &engine, config.cached_bytes)?;
         let ready = Mutex::new((HashMap::new(), 0));
         Ok(Self {
@@ -304,5 +303,57 @@ impl Hasher for Sha256Hasher {
     fn finish(&self) -> u64 {
         let hash: [u8; 32] = self.0.clone().finalize().into();
         u64::from_le_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
+
+    /// A cache in that directory, and whether the program was there already.
+    fn check(dir: &Path, want_kept: bool) {
+        let engine = super::super::engine().unwrap();
+        let bytes = wat::parse_str(ANSWER).unwrap();
+        let path = dir.join("app.wasm");
+        fs::write(&path, &bytes).unwrap();
+        let cache = Cache::open(engine, &Config::new(dir, 1)).unwrap();
+        let hash = B256::from_slice(&Sha256::digest(&bytes));
+        assert_eq!(cache.disk.load(hash).is_some(), want_kept);
+        assert!(cache.program(&path, 1_000).is_ok());
+        assert!(cache.disk.load(hash).is_some(), "kept from now on");
+    }
+
+    fn kept_file(dir: &Path) -> PathBuf {
+        let mut files =
+            fs::read_dir(dir.join("programs")).unwrap().map(|entry| entry.unwrap().path());
+        files.find(|path| path.extension().is_some_and(|extension| extension == "cwasm")).unwrap()
+    }
+
+    #[test]
+    fn compiled_programs_outlive_the_process_unless_somebody_touched_them() {
+        let dir = tempfile::tempdir().unwrap();
+        check(dir.path(), false);
+        check(dir.path(), true);
+        let mut code = fs::read(kept_file(dir.path())).unwrap();
+        *code.last_mut().unwrap() ^= 1;
+        fs::write(kept_file(dir.path()), code).unwrap();
+        check(dir.path(), false);
+        fs::write(kept_file(dir.path()), b"short").unwrap();
+        check(dir.path(), false);
+        fs::remove_file(dir.path().join("programs/key")).unwrap();
+        check(dir.path(), false);
+    }
+
+    #[test]
+    fn the_oldest_code_goes_when_there_is_no_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path(), &super::super::engine().unwrap(), 300).unwrap();
+        for n in 0..5 {
+            disk.keep(B256::repeat_byte(n), Ok(vec![0; 100]));
+        }
+        let left = (0..5).filter(|n| disk.load(B256::repeat_byte(*n)).is_some()).count();
+        assert_eq!(left, 2, "132 bytes each, of 300");
     }
 }

@@ -38,7 +38,7 @@ fn example_job(program: &str, args: &str, inputs: &[&str]) -> Job {
 
 async fn check(job: Job, stdout: &Expect, digest: &Expect) {
     let outcome = run(job).await.unwrap();
-    stdout.assert_eq(&String::from_utf8(outcome.stdout.to_vec()).unwrap());
+    stdout.assert_eq(std::str::from_utf8(&outcome.stdout).unwrap());
     digest.assert_eq(&outcome.digest.to_string());
 }
 
@@ -60,6 +60,25 @@ async fn wordcount() {
         &expect!["0x921d69f59c47de03c7532ee665e37eb59654cfaa9801461acc709ea1197cd5a0"],
     )
     .await;
+}
+
+/// The same program as a preview 2 component, made from the example by `jco new --wasi-command` (npm
+/// `@bytecodealliance/jco` 1.35.0).
+const COMPONENT: &[u8] = include_bytes!("wordcount.component.wasm");
+
+#[tokio::test]
+async fn a_component_finds_the_same_as_the_module_it_was_made_from() {
+    let module = example_job("wordcount/wordcount.wasm", "6", &["wordcount/alice.txt"]);
+    let mut component = module.clone();
+    component.program = module.program.with_file_name("component.wasm");
+    component.archive = module.archive.with_file_name("component.zip");
+    fs::write(&component.program, COMPONENT).unwrap();
+    let (module, component) = (run(module).await.unwrap(), run(component).await.unwrap());
+    assert_eq!(component.digest, module.digest);
+    assert_eq!(fs::read(component.archive).unwrap(), fs::read(module.archive).unwrap());
+    // Without inputs the program exits with 2: a component can only say that it failed.
+    let failure = run(job(COMPONENT)).await.unwrap_err();
+    assert_eq!(failure.code(), "GM-4116", "{failure}");
 }
 
 #[tokio::test]

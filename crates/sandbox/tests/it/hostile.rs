@@ -13,7 +13,7 @@ async fn check(program: &[u8], want: &Expect) {
     match run(job(program)).await {
         Ok(outcome) => want.assert_eq(&format!("ended well: {}", outcome.digest)),
         Err(failure) => {
-            want.assert_eq(&format!("{} {failure} [{}]", failure.code(), failure.blame()))
+            want.assert_eq(&format!("{} {failure} [{}]", failure.code(), failure.blame()));
         }
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "took {:?}", begun.elapsed());
