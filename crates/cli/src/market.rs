@@ -12,13 +12,15 @@
 //! machine. What is embedded is the wiring, not a shortcut.
 //!
 //! **Layout:** `origin` the listener · `founding` contracts, workerpools and stakes, once · `apps` the programs that every
-//! market has by name.
+//! market has by name · `veterans` a reputation for honest workers, where others lie.
 
 mod apps;
 mod founding;
 mod origin;
+mod veterans;
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -46,6 +48,7 @@ use crate::accounts::ServiceKeys;
 use crate::args::ShapeArgs;
 use crate::failure::{Exit, Failure, OrFail, chain_of};
 use crate::home::DataDir;
+use crate::purchase::Access;
 use founding::Founded;
 use origin::Origin;
 
@@ -239,9 +242,11 @@ impl Ground {
     async fn founded(&self, config: &MarketConfig) -> Result<Founded, Failure> {
         let dir = config.data_dir.as_ref().map(DataDir::path);
         let known = dir.map(Founded::read).transpose()?.flatten();
-        let pools = 0..POOLS.len();
+        // One workerpool where some lie: whoever buys is then sure to meet them.
+        let pools = 0..if config.liars == 0 { POOLS.len() } else { 1 };
         let owners: Vec<_> = pools.clone().map(|pool| self.keys.pool_owner(pool)).collect();
         let workers: Vec<Address> = pools
+            .clone()
             .flat_map(|pool| (0..config.workers).map(move |worker| (pool, worker)))
             .map(|(pool, worker)| self.keys.worker(pool, worker).address())
             .collect();
@@ -279,7 +284,8 @@ impl Ground {
             return Ok(founded);
         };
         stakes.await?;
-        Ok(founded)
+        let workerpools = founded.workerpools[..pools.end.min(founded.workerpools.len())].to_vec();
+        Ok(Founded { workerpools, ..founded })
     }
 
     async fn client(&self, hub: Address) -> Result<Client, Failure> {
@@ -452,23 +458,46 @@ impl Services {
             "the sandbox does not start",
         )?;
         let store = ground.store(config, "workers").await?;
+        let place = Workplace { dir: &place, sandbox, store };
+        let honest = config.workers - config.liars;
+        self.start_workers(ground, founded, 0..honest, false, &place).await?;
+        self.all_there_in_time().await?;
+        if config.liars > 0 {
+            let access = Access::to(&ground.origin.url).await?;
+            let veterans: Vec<Address> =
+                (0..honest).map(|number| ground.keys.worker(0, number).address()).collect();
+            veterans::earn(&access, &veterans).await?;
+            self.start_workers(ground, founded, honest..config.workers, true, &place).await?;
+            self.all_there_in_time().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts those numbers of every workerpool's workers.
+    async fn start_workers(
+        &mut self,
+        ground: &Ground,
+        founded: &Founded,
+        numbers: Range<usize>,
+        lie: bool,
+        place: &Workplace<'_>,
+    ) -> Result<(), Failure> {
         for (pool, workerpool) in founded.workerpools.iter().enumerate() {
-            for number in 0..config.workers {
-                let worker = worker::Config {
+            for number in numbers.clone() {
+                let config = worker::Config {
                     scheduler: ground.origin.url.clone(),
                     workerpool: *workerpool,
                     client: self.client.clone(),
                     signer: ground.keys.worker(pool, number),
-                    sandbox: sandbox.clone(),
+                    sandbox: place.sandbox.clone(),
                     gateway: ground.origin.url.clone(),
-                    store: store.clone(),
-                    dir: place.join(format!("{pool}-{number}")),
+                    store: place.store.clone(),
+                    dir: place.dir.join(format!("{pool}-{number}")),
                     slots: SLOTS,
                     allow_private: false,
-                    // The last ones lie, so that adding a liar changes nothing about the others.
-                    lie: number >= config.workers - config.liars,
+                    lie,
                 };
-                let handle = Worker::start(worker, ground.stop.child_token()).await.or_fail(
+                let handle = Worker::start(config, ground.stop.child_token()).await.or_fail(
                     "GM-5012",
                     Exit::Market,
                     "a worker does not start",
@@ -476,6 +505,10 @@ impl Services {
                 self.workers.push(handle);
             }
         }
+        Ok(())
+    }
+
+    async fn all_there_in_time(&self) -> Result<(), Failure> {
         tokio::time::timeout(READY_WITHIN, self.all_there()).await.map_err(|_| {
             Failure::new("GM-5012", Exit::Market, "the market does not get ready").because(format!(
                 "after {} s some workers or offers are still missing",
@@ -497,6 +530,13 @@ impl Services {
         }
         Ok(())
     }
+}
+
+/// What workers of one process share.
+struct Workplace<'a> {
+    dir: &'a Path,
+    sandbox: Sandbox,
+    store: Store,
 }
 
 fn stopped(what: &str) -> Failure {

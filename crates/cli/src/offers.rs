@@ -102,7 +102,7 @@ pub fn choose(judged: &[(Offer, Verdict)], wanted: &Wanted) -> Result<Offer, Fai
                 cheapest.price(),
                 cheapest.name
             ))
-            .fix(format!("--max-price {}nRLC", cheapest.price().0)));
+            .fix(format!("--max-price {}", cheapest.price().to_string().replace(' ', ""))));
     }
     if let Some(best) = of(Verdict::TooFewLeft).max_by_key(|offer| offer.remaining) {
         return Err(refuse("GM-2103", format!("no offer has {} tasks left", wanted.tasks))
@@ -181,8 +181,8 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_smallest_change() {
-        check(1, 1, Some(10), "GM-2101 --max-price 30nRLC");
-        check(3, 1, Some(39), "GM-2101 --max-price 40nRLC");
+        check(1, 1, Some(10), "GM-2101 --max-price 0.00000003RLC");
+        check(3, 1, Some(39), "GM-2101 --max-price 0.00000004RLC");
         check(9, 1, None, "GM-2102 --trust 8, or a market with more workers (--workers N)");
         check(8, 2000, None, "GM-2103 --tasks 1000, or wait for a new offer");
     }

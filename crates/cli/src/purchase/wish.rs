@@ -58,6 +58,21 @@ impl Wish {
             key: args.key_file.as_deref().map(read_key).transpose()?,
         })
     }
+
+    /// So many tasks of an app of the market, each done by at least two workers.
+    pub fn replicated(app: &str, tasks: u32) -> Self {
+        Self {
+            program: Program::Name(app.to_owned()),
+            args: Vec::new(),
+            inputs: Vec::new(),
+            trust: 4,
+            category: 0,
+            max_price: None,
+            tasks,
+            out: None,
+            key: None,
+        }
+    }
 }
 
 impl Program {
