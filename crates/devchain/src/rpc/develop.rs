@@ -14,7 +14,7 @@ const MINE_MAX: u64 = 100_000;
 /// Blocks mined between letting others have a turn.
 const MINE_TURN: u64 = 256;
 /// Deepest reorganisation on request.
-const REORG_MAX: u64 = 256;
+pub(super) const REORG_MAX: u64 = 256;
 
 impl Rpc {
     pub(super) async fn develop(&self, method: &str, params: &Params) -> Answer {
@@ -213,8 +213,15 @@ impl Rpc {
     }
 
     async fn set_automine(&self, params: &Params) -> Answer {
-        let mining = if params.get(0)? { Mining::Instant } else { Mining::Manual };
-        self.chain.run(move |engine| engine.set_mining(mining)).await?;
+        let instant: bool = params.get(0)?;
+        self.chain
+            .run(move |engine| match engine.mining() {
+                // Ending instant mining does not end another kind.
+                Mining::Interval(_) | Mining::Manual if !instant => {}
+                Mining::Instant if instant => {}
+                _ => engine.set_mining(if instant { Mining::Instant } else { Mining::Manual }),
+            })
+            .await?;
         answer(true)
     }
 

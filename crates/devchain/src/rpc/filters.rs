@@ -103,8 +103,10 @@ impl Rpc {
             }
             Err(behind) => {
                 filter.cursor = behind.resume;
-                let from = filter.last + 1;
-                filter.last = head_before.block.header.number;
+                let newest = head_before.block.header.number;
+                // Blocks may have been taken off meanwhile.
+                let from = filter.last.min(newest) + 1;
+                filter.last = newest;
                 return missed(filter, &head_before, from);
             }
         };

@@ -96,6 +96,8 @@ impl Rpc {
             "getCode" => self.get_code(params),
             "getStorageAt" => self.get_storage_at(params),
             "gasPrice" => self.gas_price(),
+            "blobBaseFee" => quantity(1),
+            "protocolVersion" => quantity(0x44),
             "maxPriorityFeePerGas" => answer(read::PRIORITY_FEE),
             "feeHistory" => self.fee_history(params),
             "call" => self.eth_call(params).await,

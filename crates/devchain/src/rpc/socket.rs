@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     RequestError, Rpc,
+    develop::REORG_MAX,
     http::{self, Request},
     logs::{logs_between, matching, wants_block},
     params::Params,
@@ -48,6 +49,7 @@ struct Session {
     cursor: Cursor,
     /// The newest block told of.
     last: u64,
+    last_hash: B256,
 }
 
 /// The peer is gone.
@@ -56,8 +58,10 @@ struct Closed;
 /// Serves one socket until it closes.
 pub(super) async fn serve(rpc: Rpc, socket: WebSocket) {
     let cursor = rpc.shared().feed.now();
-    let last = rpc.head().block.header.number;
-    let session = Session { rpc, socket, subscriptions: HashMap::new(), next_id: 1, cursor, last };
+    let head = rpc.head().block.clone();
+    let (last, last_hash) = (head.header.number, head.hash);
+    let session =
+        Session { rpc, socket, subscriptions: HashMap::new(), next_id: 1, cursor, last, last_hash };
     // The peer going away is how every session ends.
     let Err(Closed) = session.run().await else { return };
 }
@@ -139,7 +143,7 @@ impl Session {
         }
         if self.subscriptions.is_empty() {
             self.cursor = self.rpc.shared().feed.now();
-            self.last = self.rpc.head().block.header.number;
+            self.reached(&self.rpc.head().block.clone());
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -181,7 +185,7 @@ impl Session {
                 if number <= self.last {
                     return Ok(());
                 }
-                self.last = number;
+                self.reached(&block.head);
                 for (id, topic) in &self.subscriptions {
                     match topic {
                         Topic::NewHeads => notes.push(note(*id, &shapes::header(&block.head))),
@@ -198,7 +202,10 @@ impl Session {
             }
             Event::Removed(block) => {
                 let number = block.head.header.number;
-                self.last = self.last.min(number.saturating_sub(1));
+                if number <= self.last {
+                    self.last = number.saturating_sub(1);
+                    self.last_hash = block.head.header.parent_hash;
+                }
                 for (id, topic) in &self.subscriptions {
                     if let Topic::Logs(filter) = topic
                         && wants_block(filter, number)
@@ -232,7 +239,15 @@ impl Session {
     }
 
     /// Tells of the blocks that the feed no longer holds, from the tables.
+    ///
+    /// If the last one told of is gone, there was a reorganisation meanwhile: then heads are told again from as far back
+    /// as one can reach, for a follower to find where its own chain ends.
     async fn catch_up(&mut self) -> Result<(), Closed> {
+        let told = self.rpc.head().view.block(self.last).map_err(|_| Closed)?;
+        if told.is_none_or(|it| it.hash != self.last_hash) {
+            let newest = self.rpc.head().block.header.number;
+            self.last = self.last.min(newest).saturating_sub(REORG_MAX);
+        }
         loop {
             let head = self.rpc.head();
             let newest = head.block.header.number;
@@ -244,8 +259,8 @@ impl Session {
             for number in from..=to {
                 let Ok(Some(block)) = head.view.block(number) else { return Err(Closed) };
                 self.notes_of_old_block(&block, &mut notes).map_err(|_| Closed)?;
+                self.reached(&block);
             }
-            self.last = to;
             for note in notes {
                 self.write(note).await?;
             }
@@ -269,6 +284,11 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    fn reached(&mut self, head: &BlockHead) {
+        self.last = head.header.number;
+        self.last_hash = head.hash;
     }
 
     async fn write(&mut self, json: Vec<u8>) -> Result<(), Closed> {

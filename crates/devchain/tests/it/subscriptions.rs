@@ -162,3 +162,28 @@ async fn an_answer_that_waits_holds_up_no_other() {
     assert_eq!(socket.read().await["id"], json!(quick));
     assert_eq!(socket.read().await["id"], json!(slow));
 }
+
+/// While the client does not read, the chain is shortened, and grows by more than the feed holds.
+#[tokio::test]
+async fn a_slow_reader_learns_of_a_reorganisation_it_slept_through() {
+    let server = Server::start(instant()).await;
+    let handle = server.chain.handle();
+    let _: Value = ask(&handle, "hardhat_mine", json!([300])).await;
+    let snapshot: Value = ask(&handle, "evm_snapshot", json!([])).await;
+    let mut socket = Socket::open(&server).await;
+    let heads = socket.subscribe(json!(["newHeads"])).await;
+    let _: Value = ask(&handle, "hardhat_mine", json!([2])).await;
+    assert_eq!(socket.told(&heads).await["number"], "0x12d");
+    assert_eq!(socket.told(&heads).await["number"], "0x12e");
+    // Whether or not the socket's task saw each of these as it happened, what it tells must lead to the new chain.
+    assert!(ask::<bool>(&handle, "evm_revert", json!([snapshot])).await);
+    let _: Value = ask(&handle, "anvil_rollback", json!([100])).await;
+    let _: Value = ask(&handle, "hardhat_mine", json!([3_000])).await;
+    let mut told = Vec::new();
+    while told.last() != Some(&json!(U64::from(handle.head().number))) {
+        told.push(socket.told(&heads).await["number"].clone());
+    }
+    let from = told.iter().position(|it| *it == json!(U64::from(201))).expect("the first new one");
+    let expected: Vec<Value> = (201..=3_200).map(|it| json!(U64::from(it))).collect();
+    assert_eq!(told[from..], expected);
+}
