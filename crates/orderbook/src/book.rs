@@ -20,7 +20,7 @@ use wire::market::{
 use crate::Error;
 use crate::ledger::SharedLedger;
 use crate::rows;
-use crate::service::Config;
+use crate::service::Limits;
 
 /// The name of the cursor behind which the chain has been dealt with.
 pub(crate) const CURSOR: &str = "orderbook";
@@ -44,17 +44,17 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    pub(crate) fn new(ledger: SharedLedger, config: &Config) -> Self {
+    pub(crate) fn new(ledger: SharedLedger, store: Store, limits: Limits) -> Self {
         let challenges = OpenChallenges::new(
-            config.challenge_lifetime,
-            config.challenges_per_wallet_max,
-            config.challenges_max,
+            limits.challenge_lifetime,
+            limits.challenges_per_wallet_max,
+            limits.challenges_max,
         );
         Self {
             ledger,
-            store: config.store.clone(),
-            open_orders_max: config.open_orders_max,
-            rate_limit: config.rate_limit,
+            store,
+            open_orders_max: limits.open_orders_max,
+            rate_limit: limits.rate_limit,
             challenges: Mutex::new(challenges),
             lanes: (0..LANES).map(|_| tokio::sync::Mutex::default()).collect(),
             generation: AtomicU64::new(0),

@@ -31,4 +31,4 @@ mod unpublish;
 mod watcher;
 
 pub use error::Error;
-pub use service::{Config, Handle, Orderbook};
+pub use service::{Config, Handle, Limits, Orderbook};

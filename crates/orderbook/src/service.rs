@@ -11,7 +11,7 @@ use wire::market::{MarketApi, RateLimit};
 
 use crate::Error;
 use crate::book::{Book, CURSOR, SharedBook};
-use crate::ledger::{self, News, SharedLedger};
+use crate::ledger::{self, News};
 use crate::watcher;
 
 /// What the book works with.
@@ -23,6 +23,20 @@ pub struct Config {
     pub store: Store,
     /// The block after which to begin when the store knows of none; the block before the market's first saves time.
     pub start_block: u64,
+    /// How much anybody may ask for.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// From the first block on, with the official API's limits.
+    pub fn new(client: Client, store: Store) -> Self {
+        Self { client, store, start_block: 0, limits: Limits::default() }
+    }
+}
+
+/// How much anybody may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
     /// Open orders of each kind that a wallet may have.
     pub open_orders_max: u64,
     /// How often one caller may ask; nothing for no limit.
@@ -35,13 +49,10 @@ pub struct Config {
     pub challenges_max: usize,
 }
 
-impl Config {
-    /// The official API's limits.
-    pub fn new(client: Client, store: Store) -> Self {
+/// As the official API, where it has such a limit.
+impl Default for Limits {
+    fn default() -> Self {
         Self {
-            client,
-            store,
-            start_block: 0,
             open_orders_max: 50,
             rate_limit: Some(RateLimit::default()),
             challenge_lifetime: Duration::from_secs(300),
@@ -61,10 +72,10 @@ impl Orderbook {
     /// # Errors
     /// The store cannot be read.
     pub async fn start(config: Config, cancel: CancellationToken) -> Result<Handle, Error> {
-        let from = cursor(&config.store, config.start_block).await?;
+        let from = resume_at(&config.store, config.start_block).await?;
         let news = ledger::follow(&config.client, from);
-        let ledger: SharedLedger = Arc::new(config.client.clone());
-        Ok(run(Book::new(ledger, &config), from, news, cancel))
+        let book = Book::new(Arc::new(config.client), config.store, config.limits);
+        Ok(run(book, from, news, cancel))
     }
 }
 
@@ -103,7 +114,8 @@ impl Handle {
     }
 }
 
-async fn cursor(store: &Store, start_block: u64) -> Result<Cursor, Error> {
+/// Behind which block to go on.
+pub(crate) async fn resume_at(store: &Store, start_block: u64) -> Result<Cursor, Error> {
     let start = Cursor { number: start_block, hash: alloy_primitives::B256::ZERO };
     Ok(store.cursor(CURSOR).await?.unwrap_or(start))
 }

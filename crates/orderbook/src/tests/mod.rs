@@ -1,0 +1,6 @@
+//! The book on a chain that does what the test says.
+
+mod fair;
+mod publishing;
+mod querying;
+mod watching;
