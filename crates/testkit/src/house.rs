@@ -28,13 +28,15 @@ pub struct HouseConfig {
     pub liars: u16,
     /// Where it is kept; by default a directory in the home.
     pub data_dir: Option<PathBuf>,
+    /// Where to listen; 0 for any free port.
+    pub port: u16,
     /// Further arguments of `up`.
     pub arguments: Vec<String>,
 }
 
 impl Default for HouseConfig {
     fn default() -> Self {
-        Self { workers: 2, liars: 0, data_dir: None, arguments: Vec::new() }
+        Self { workers: 2, liars: 0, data_dir: None, port: 0, arguments: Vec::new() }
     }
 }
 
@@ -53,7 +55,8 @@ impl House {
     /// If it does not become ready; with everything it said.
     pub async fn start(gristmill: &Gristmill, config: HouseConfig) -> Result<Self> {
         let data_dir = config.data_dir.clone().unwrap_or_else(|| gristmill.home().join("market"));
-        let mut arguments: Vec<String> = ["up", "--json", "--port", "0"].map(str::to_owned).into();
+        let mut arguments: Vec<String> = ["up", "--json"].map(str::to_owned).into();
+        arguments.extend(["--port".to_owned(), config.port.to_string()]);
         arguments.extend(["--workers".to_owned(), config.workers.to_string()]);
         arguments.extend(["--dev-lying-workers".to_owned(), config.liars.to_string()]);
         arguments.extend(["--data-dir".to_owned(), data_dir.display().to_string()]);
