@@ -112,8 +112,6 @@ pub(crate) struct Books {
     seq: u64,
 }
 
-/// How many needs one plan looks at: more than can be served at once would be looked at in vain.
-const NEEDS_MAX: usize = 256;
 /// Tasks that something happened to before they are opened.
 const EARLY_MAX: usize = 100_000;
 /// Finished tasks whose past is kept in case the chain takes it back.
@@ -607,19 +605,11 @@ impl Books {
         } else {
             Vec::new()
         };
-        let runtimes: Vec<_>;
         let needs = if workers.is_empty() {
             Vec::new()
         } else {
-            let wanting: Vec<_> = self
-                .wanting
-                .iter()
-                .take(NEEDS_MAX)
-                .filter_map(|(.., id)| self.entries.get(id))
-                .collect();
-            runtimes = wanting.iter().map(|entry| entry.deal.runtime()).collect();
-            let needs = wanting.iter().zip(&runtimes);
-            needs.map(|(entry, runtime)| Need { task: &entry.task, runtime }).collect()
+            let wanting = self.wanting.iter().filter_map(|(.., id)| self.entries.get(id));
+            wanting.map(|entry| Need { task: &entry.task, runtime: &entry.deal.runtime }).collect()
         };
         plan(&World { needs, workers, deals, window: window as u64 })
     }

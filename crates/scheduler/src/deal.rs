@@ -22,6 +22,8 @@ pub(crate) struct DealSpec {
     pub(crate) run_seconds: u64,
     /// `WASM`, `DOCKER`.
     pub(crate) app_kind: String,
+    /// The kind in lower case, as workers name what they can run.
+    pub(crate) runtime: String,
     pub(crate) app_location: String,
     pub(crate) command_line: String,
 }
@@ -41,11 +43,6 @@ impl DealSpec {
 
     pub(crate) fn task_id(&self, index: U256) -> TaskId {
         task_id(self.id, index)
-    }
-
-    /// What a worker must be able to run: `wasm`, `docker`.
-    pub(crate) fn runtime(&self) -> String {
-        self.app_kind.to_ascii_lowercase()
     }
 }
 
@@ -94,7 +91,8 @@ impl DealReader {
             futures::try_join!(self.run_seconds(deal.category), self.app(deal.app.pointer))?;
         let (app_kind, app_location) = app;
         let command_line = Params::parse(&deal.params).args.unwrap_or_default();
-        Ok(DealSpec { id, block, deal, run_seconds, app_kind, app_location, command_line })
+        let runtime = app_kind.to_ascii_lowercase();
+        Ok(DealSpec { id, block, deal, run_seconds, app_kind, runtime, app_location, command_line })
     }
 
     async fn run_seconds(&self, category: CategoryId) -> chain::Result<u64> {

@@ -4,6 +4,8 @@
 //! then first come first served. The worker with the most free slots is asked, the heavier one among equals. Deals
 //! larger than the window are opened bit by bit, the oldest first.
 
+use std::cmp::Reverse;
+
 use alloy_primitives::{Address, U256};
 use primitives::{DealId, TaskId};
 use tasks::Task;
@@ -78,28 +80,32 @@ pub fn plan(world: &World<'_>) -> Vec<Step> {
     let mut steps = open(world);
     let mut workers = world.workers.clone();
     for need in &world.needs {
-        let mut wanted = need.task.wanted();
-        let mut asked: Vec<Address> = Vec::new();
-        while wanted > 0 {
-            let able = workers.iter_mut().filter(|it| {
-                it.free > 0
-                    && !asked.contains(&it.worker)
-                    && it.runtimes.iter().any(|runtime| runtime == need.runtime)
-                    && need.task.may_take(it.worker)
-            });
-            // Among equals the lowest address, so that the choice does not depend on the order of the list.
-            let best = able.max_by_key(|it| (it.free, it.weight, std::cmp::Reverse(it.worker)));
-            let Some(best) = best else { break };
-            best.free -= 1;
-            asked.push(best.worker);
-            steps.push(Step::Take { task: need.task.id, worker: best.worker, weight: best.weight });
-            wanted -= 1;
-        }
+        take(need, &mut workers, &mut steps);
         if workers.iter().all(|it| it.free == 0) {
             break;
         }
     }
     steps
+}
+
+/// Gives one task to as many workers as it wants and as there are.
+fn take(need: &Need<'_>, workers: &mut [WorkerView<'_>], steps: &mut Vec<Step>) {
+    let able = |it: &&mut WorkerView<'_>| {
+        it.free > 0
+            && it.runtimes.iter().any(|runtime| runtime == need.runtime)
+            && need.task.may_take(it.worker)
+    };
+    let mut able: Vec<_> = workers.iter_mut().filter(able).collect();
+    if able.is_empty() {
+        return;
+    }
+    // Among equals the lowest address, so that the choice does not depend on the order of the list.
+    able.sort_by_key(|it| (Reverse(it.free), Reverse(it.weight), it.worker));
+    for best in able.into_iter().take(need.task.wanted()) {
+        best.free -= 1;
+        let (task, worker, weight) = (need.task.id, best.worker, best.weight);
+        steps.push(Step::Take { task, worker, weight });
+    }
 }
 
 fn open(world: &World<'_>) -> Vec<Step> {

@@ -41,6 +41,7 @@ fn deal(number: u8, block: u64, trust: u64, size: u64) -> Arc<DealSpec> {
         deal,
         run_seconds: 300,
         app_kind: "WASM".into(),
+        runtime: "wasm".into(),
         app_location: String::new(),
         command_line: String::new(),
     })
