@@ -355,10 +355,10 @@ contract Hub is IHubCore, Ledger, Authority {
         Deals.Terms memory deal = Deals.find(dealid);
         require(idx >= deal.botFirst && idx - deal.botFirst < deal.botSize);
         taskid = keccak256(abi.encodePacked(dealid, idx));
-        Tasks.Head memory task = Tasks.read(taskid);
-        require(task.status == Rules.UNSET);
+        require(Tasks.isUnset(taskid));
         Rules.finalDeadline(deal); // overflows now rather than later
 
+        Tasks.Head memory task;
         task.dealRef = Deals.refOf(dealid);
         task.status = Rules.ACTIVE;
         task.offset = Tasks.packOffset(taskid, idx - deal.botFirst);

@@ -61,6 +61,10 @@ library Tasks {
         }
     }
 
+    function isUnset(bytes32 taskid) internal view returns (bool) {
+        return HubStorage.data().tasks[taskid].head == 0;
+    }
+
     /// @dev `head.offset` stays as it is kept; `offset` gives the number.
     function write(bytes32 taskid, Head memory head) internal {
         uint256 revealDeadline =

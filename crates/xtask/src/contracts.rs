@@ -127,7 +127,7 @@ fn settings() -> Value {
     json!({
         "evmVersion": "cancun",
         "metadata": { "appendCBOR": false, "bytecodeHash": "none" },
-        "optimizer": { "enabled": true, "runs": 200 },
+        "optimizer": { "enabled": true, "runs": 1000 },
         "outputSelection": {
             "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"] }
         },

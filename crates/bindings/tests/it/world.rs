@@ -86,6 +86,7 @@ impl Actor {
 }
 
 /// Everyone of the usual story.
+#[derive(Clone)]
 pub(crate) struct Cast {
     pub(crate) owner: Actor,
     pub(crate) developer: Actor,
@@ -96,6 +97,7 @@ pub(crate) struct Cast {
     pub(crate) workers: Vec<Actor>,
 }
 
+#[derive(Clone)]
 pub(crate) struct World {
     db: CacheDB<EmptyDB>,
     pub(crate) now: u64,

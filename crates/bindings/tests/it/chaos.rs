@@ -1,0 +1,324 @@
+//! Anyone doing anything in any order: what must hold holds after every step, and every payment is the one that
+//! `verdict` foretells.
+//!
+//! Number of sequences: `CHAOS_CASES` (300 unless told).
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, B256, U256, keccak256};
+use bindings::hub;
+use primitives::Nrlc;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use verdict::money::KITTY;
+use verdict::{DealMoney, Outcome, Payment, Worker};
+
+use crate::world::{RLC, Refused, World, match_call};
+
+const WORKERS: usize = 4;
+const FINAL: u8 = 3;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Match { volume: u8, trust: u8, dataset: bool, sponsored: bool, price: u32 },
+    Initialize { deal: usize, index: u8 },
+    Contribute { task: usize, worker: usize, result: u8 },
+    Reveal { task: usize, worker: usize, result: u8 },
+    Finalize { task: usize },
+    Alone { task: usize, worker: usize },
+    Reopen { task: usize },
+    Claim { task: usize },
+    Transfer { from: usize, to: usize, amount: u64 },
+    Withdraw { who: usize, amount: u64 },
+    Wait { seconds: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (deal, task, worker, result) = (0..3usize, 0..6usize, 0..WORKERS, 0..2u8);
+    prop_oneof![
+        3 => (1..4u8, 0..5u8, any::<bool>(), any::<bool>(), 0..2_000_000_000u32).prop_map(
+            |(volume, trust, dataset, sponsored, price)| Step::Match { volume, trust, dataset, sponsored, price }
+        ),
+        4 => (deal, 0..4u8).prop_map(|(deal, index)| Step::Initialize { deal, index }),
+        8 => (task.clone(), worker.clone(), result.clone())
+            .prop_map(|(task, worker, result)| Step::Contribute { task, worker, result }),
+        8 => (task.clone(), worker.clone(), result)
+            .prop_map(|(task, worker, result)| Step::Reveal { task, worker, result }),
+        5 => task.clone().prop_map(|task| Step::Finalize { task }),
+        2 => (task.clone(), worker).prop_map(|(task, worker)| Step::Alone { task, worker }),
+        2 => task.clone().prop_map(|task| Step::Reopen { task }),
+        3 => task.prop_map(|task| Step::Claim { task }),
+        1 => (0..12usize, 0..12usize, 0..2_000 * RLC)
+            .prop_map(|(from, to, amount)| Step::Transfer { from, to, amount }),
+        1 => (0..12usize, 0..2_000 * RLC).prop_map(|(who, amount)| Step::Withdraw { who, amount }),
+        3 => prop_oneof![Just(100u64), Just(700), Just(3_000)].prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+#[test]
+fn whatever_happens_the_books_balance() {
+    let cases = std::env::var("CHAOS_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+    let mut world = World::new();
+    let (app, dataset, pool) = (world.create_app(), world.create_dataset(), world.create_pool());
+    let start = Story {
+        world,
+        app,
+        dataset,
+        pool,
+        deals: Vec::new(),
+        tasks: Vec::new(),
+        orders: Vec::new(),
+    };
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&prop::collection::vec(step(), 1..40), |steps| {
+            let mut story = start.clone();
+            for step in &steps {
+                story.take(step);
+                story.check();
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[derive(Clone)]
+struct Story {
+    world: World,
+    app: Address,
+    dataset: Address,
+    pool: Address,
+    deals: Vec<B256>,
+    /// Id and the status last seen.
+    tasks: Vec<(B256, u8)>,
+    /// Request hash and volume.
+    orders: Vec<(B256, U256)>,
+}
+
+impl Story {
+    /// Every refusal is fine, as long as it is one that the rules know.
+    fn take(&mut self, step: &Step) {
+        let result = match *step {
+            Step::Match { volume, trust, dataset, sponsored, price } => {
+                self.match_orders(volume, trust, dataset, sponsored, price)
+            }
+            Step::Initialize { deal, index } => self.initialize(deal, index),
+            Step::Contribute { task, worker, result } => self
+                .on(task, |world, id| world.try_contribute(id, worker, digest(result)).map(drop)),
+            Step::Reveal { task, worker, result } => {
+                self.on(task, |world, id| world.try_reveal(id, worker, digest(result)).map(drop))
+            }
+            Step::Finalize { task } => {
+                self.ending(task, |world, id| world.try_finalize(id, b"").map(drop))
+            }
+            Step::Alone { task, worker } => {
+                self.ending(task, |world, id| world.try_alone(id, worker, digest(0), b"").map(drop))
+            }
+            Step::Reopen { task } => self.on(task, |world, taskid| {
+                let scheduler = world.cast.scheduler.address();
+                world.try_tx(scheduler, world.hub, &hub::reopenCall { taskid }).map(drop)
+            }),
+            Step::Claim { task } => self.ending(task, |world, taskid| {
+                world.try_tx(Address::ZERO, world.hub, &hub::claimCall { taskid }).map(drop)
+            }),
+            Step::Transfer { from, to, amount } => {
+                let everyone = self.world.everyone();
+                let (from, recipient) = (everyone[from], everyone[to]);
+                let call = hub::transferCall { recipient, amount: U256::from(amount) };
+                self.world.try_tx(from, self.world.hub, &call).map(drop)
+            }
+            Step::Withdraw { who, amount } => {
+                let from = self.world.everyone()[who];
+                let call = hub::withdrawCall { amount: U256::from(amount) };
+                self.world.try_tx(from, self.world.hub, &call).map(drop)
+            }
+            Step::Wait { seconds } => {
+                self.world.now += seconds;
+                Ok(())
+            }
+        };
+        match result {
+            Ok(()) | Err(Refused::Empty) => {}
+            Err(Refused::Text(text)) => {
+                assert_eq!(text, "IexecEscrow: Transfer amount exceeds balance")
+            }
+            Err(other) => panic!("{step:?} was refused with {other:?}"),
+        }
+    }
+
+    fn match_orders(
+        &mut self,
+        volume: u8,
+        trust: u8,
+        dataset: bool,
+        sponsored: bool,
+        price: u32,
+    ) -> Result<(), Refused> {
+        if self.deals.len() == 3 {
+            return Ok(());
+        }
+        let world = &mut self.world;
+        let dataset = if dataset { self.dataset } else { Address::ZERO };
+        let mut quartet = world.quartet(self.app, dataset, self.pool);
+        quartet.workerpool.price = U256::from(price);
+        quartet.request.workerpool_max_price = U256::from(price);
+        quartet.request.volume = U256::from(volume);
+        quartet.request.trust = U256::from(trust);
+        quartet.request.salt = B256::with_last_byte(u8::try_from(self.orders.len()).unwrap());
+        let signed = world.sign(quartet);
+        self.orders.push((signed.request.hash(&world.domain()).0, signed.request.volume));
+        let done = if sponsored {
+            let call = match_call(&signed);
+            let call = hub::sponsorMatchOrdersCall {
+                apporder: call.apporder,
+                datasetorder: call.datasetorder,
+                workerpoolorder: call.workerpoolorder,
+                requestorder: call.requestorder,
+            };
+            let sponsor = world.cast.sponsor.address();
+            world.try_tx(sponsor, world.hub, &call)?
+        } else {
+            world.try_match(&signed)?
+        };
+        self.deals.push(B256::from_slice(&done.output));
+        Ok(())
+    }
+
+    fn initialize(&mut self, deal: usize, index: u8) -> Result<(), Refused> {
+        let Some(&dealid) = self.deals.get(deal) else { return Ok(()) };
+        let call = hub::initializeCall { dealid, idx: U256::from(index) };
+        let done = self.world.try_tx(Address::ZERO, self.world.hub, &call)?;
+        self.tasks.push((B256::from_slice(&done.output), 1));
+        Ok(())
+    }
+
+    fn on(
+        &mut self,
+        task: usize,
+        act: impl FnOnce(&mut World, B256) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        match self.tasks.get(task) {
+            Some(&(id, _)) => act(&mut self.world, id),
+            None => Ok(()),
+        }
+    }
+
+    /// Something that may end a task: if it does, everyone's free stake changes by just what `verdict` says.
+    fn ending(
+        &mut self,
+        task: usize,
+        act: impl FnOnce(&mut World, B256) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        let Some(&(taskid, _)) = self.tasks.get(task) else { return Ok(()) };
+        let kitty = Nrlc(self.world.account(KITTY).1);
+        let before = self.stakes();
+        act(&mut self.world, taskid)?;
+        let payments = self.foretold(taskid, kitty);
+        let mut expected = before;
+        for Payment { to, amount, .. } in payments.into_iter().filter(|payment| payment.to != KITTY)
+        {
+            *expected.entry(to).or_default() += amount.0;
+        }
+        assert_eq!(self.stakes(), expected);
+        Ok(())
+    }
+
+    fn foretold(&self, taskid: B256, kitty: Nrlc) -> Vec<Payment> {
+        let task = self.world.view_task(taskid);
+        let deal = self.world.view_deal(task.dealid);
+        let money = DealMoney {
+            payer: deal.sponsor,
+            app_owner: deal.app.owner,
+            app_price: Nrlc(deal.app.price),
+            dataset_owner: deal.dataset.owner,
+            dataset_price: Nrlc(deal.dataset.price),
+            workerpool_owner: deal.workerpool.owner,
+            workerpool_price: Nrlc(deal.workerpool.price),
+            worker_stake: Nrlc(deal.workerStake),
+            scheduler_percent: deal.schedulerRewardRatio,
+        };
+        let contributions: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                (
+                    self.world.cast.workers[worker].address(),
+                    self.world.view_contribution(taskid, worker),
+                )
+            })
+            .collect();
+        let workers = task.contributors.iter().map(|address| {
+            let (_, contribution) =
+                contributions.iter().find(|(worker, _)| worker == address).unwrap();
+            Worker {
+                address: *address,
+                log2_weight: contribution.weight,
+                proved: contribution.status == 2,
+            }
+        });
+        let outcome = if task.status == FINAL
+            && deal.trust == U256::ONE
+            && contributions_alone(&contributions)
+        {
+            Outcome::FinalizedAlone(task.contributors[0])
+        } else if task.status == FINAL {
+            Outcome::Finalized(workers.collect())
+        } else {
+            Outcome::Claimed(task.contributors.clone())
+        };
+        verdict::split(&money, &outcome, kitty).unwrap()
+    }
+
+    fn stakes(&self) -> BTreeMap<Address, U256> {
+        self.world.everyone().into_iter().map(|who| (who, self.world.account(who).0)).collect()
+    }
+
+    /// What holds at all times.
+    fn check(&mut self) {
+        self.world.assert_conserved();
+        self.check_locks();
+        for (task, seen) in &mut self.tasks {
+            let status = self.world.view_task(*task).status;
+            assert!(*seen < FINAL || status == *seen, "what is over stays over");
+            assert!(status >= 1);
+            *seen = status;
+        }
+        for (hash, volume) in &self.orders {
+            let consumed =
+                self.world.view(self.world.hub, &hub::viewConsumedCall { orderHash: *hash });
+            assert!(consumed <= *volume);
+        }
+    }
+
+    /// Everyone has locked what its open tasks demand, and not more.
+    fn check_locks(&self) {
+        let mut locks: BTreeMap<Address, U256> = BTreeMap::new();
+        let tasks: Vec<_> = self.tasks.iter().map(|(id, _)| self.world.view_task(*id)).collect();
+        for dealid in &self.deals {
+            let deal = self.world.view_deal(*dealid);
+            let over =
+                tasks.iter().filter(|task| task.dealid == *dealid && task.status >= FINAL).count();
+            let open = deal.botSize - U256::from(over);
+            let price = deal.app.price + deal.dataset.price + deal.workerpool.price;
+            let stake = deal.workerpool.price * U256::from(30) / U256::from(100);
+            *locks.entry(deal.sponsor).or_default() += price * open;
+            *locks.entry(deal.workerpool.owner).or_default() += stake * open;
+            for task in tasks.iter().filter(|task| task.dealid == *dealid && task.status < FINAL) {
+                for worker in &task.contributors {
+                    *locks.entry(*worker).or_default() += deal.workerStake;
+                }
+            }
+        }
+        for who in self.world.everyone().into_iter().filter(|who| *who != KITTY) {
+            let expected = locks.get(&who).copied().unwrap_or_default();
+            assert_eq!(self.world.account(who).1, expected, "locked by {who}");
+        }
+    }
+}
+
+fn digest(result: u8) -> B256 {
+    keccak256([result])
+}
+
+/// A ballot of `contributeAndFinalize` has no weight; every other has some.
+fn contributions_alone(contributions: &[(Address, hub::IexecLibCore_v5::Contribution)]) -> bool {
+    contributions.iter().all(|(_, contribution)| contribution.weight.is_zero())
+}
