@@ -165,11 +165,15 @@ fn varint_field(out: &mut Vec<u8>, number: u8, value: u64) {
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f | 0x80) as u8);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            out.push(low & 0x7f);
+            return;
+        }
+        out.push(low | 0x80);
     }
-    out.push((value & 0x7f) as u8);
 }
 
 #[cfg(test)]
@@ -204,7 +208,7 @@ mod tests {
     /// specification of UnixFS. Two chunks; exactly one full node; one leaf more, which needs a third level.
     #[test]
     fn trees_of_several_chunks() {
-        let bytes = |n: usize| -> Vec<u8> { (0..n).map(|i| (i % 251) as u8).collect() };
+        let bytes = |n: usize| -> Vec<u8> { (0..=250).cycle().take(n).collect() };
         check(&bytes(300_000), V0, &expect!["QmWU4cq12z1Fq8kiWASSMzcpsxbQpY74z1X2koCz2TUnaU"]);
         check(
             &bytes(300_000),

@@ -159,11 +159,11 @@ impl FailureKind {
     /// The stable code, the same in logs, answers and the documentation.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NotWasm { .. } => "GM-4101",
-            Self::Uncompilable { .. } => "GM-4102",
-            Self::MissingImport { .. } => "GM-4103",
-            Self::NoEntryPoint => "GM-4104",
-            Self::ProgramTooLarge { .. } => "GM-4105",
+            Self::NotWasm { .. } => "GM-4151",
+            Self::Uncompilable { .. } => "GM-4152",
+            Self::MissingImport { .. } => "GM-4153",
+            Self::NoEntryPoint => "GM-4154",
+            Self::ProgramTooLarge { .. } => "GM-4155",
             Self::Trapped { .. } => "GM-4110",
             Self::OutOfMemory { .. } => "GM-4111",
             Self::OutOfTime { .. } => "GM-4112",

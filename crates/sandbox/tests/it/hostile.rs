@@ -21,27 +21,27 @@ async fn check(program: &[u8], want: &Expect) {
 
 #[tokio::test]
 async fn files_that_are_no_programs() {
-    check(b"", &expect!["GM-4101 the program is not WebAssembly: it is an empty file [app]"]).await;
-    check(b"#!/bin/sh\n", &expect!["GM-4101 the program is not WebAssembly: it is a script [app]"])
+    check(b"", &expect!["GM-4151 the program is not WebAssembly: it is an empty file [app]"]).await;
+    check(b"#!/bin/sh\n", &expect!["GM-4151 the program is not WebAssembly: it is a script [app]"])
         .await;
     check(
         b"\0asm\x01\0\0\0\xff",
-        &expect!["GM-4102 the program cannot be compiled: failed to parse WebAssembly module: malformed section id (at offset 0x8) [app]"],
+        &expect!["GM-4152 the program cannot be compiled: failed to parse WebAssembly module: malformed section id (at offset 0x8) [app]"],
     )
     .await;
     check(
         &wat::parse_str("(module)").unwrap(),
-        &expect!["GM-4104 the program has no entry point: a WASI command exports '_start' or wasi:cli/run [app]"],
+        &expect!["GM-4154 the program has no entry point: a WASI command exports '_start' or wasi:cli/run [app]"],
     )
     .await;
     check(
         &wat::parse_str(r#"(module (import "env" "alert" (func)) (func (export "_start")))"#).unwrap(),
-        &expect!["GM-4103 the program imports 'env::alert', which is not part of WASI preview 1 or 2 [app]"],
+        &expect!["GM-4153 the program imports 'env::alert', which is not part of WASI preview 1 or 2 [app]"],
     )
     .await;
     check(
         &wat::parse_str("(component)").unwrap(),
-        &expect!["GM-4104 the program has no entry point: a WASI command exports '_start' or wasi:cli/run [app]"],
+        &expect!["GM-4154 the program has no entry point: a WASI command exports '_start' or wasi:cli/run [app]"],
     )
     .await;
 }
