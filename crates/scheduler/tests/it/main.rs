@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod book;
 mod fake_worker;
 mod market;
 mod stories;

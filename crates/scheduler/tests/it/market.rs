@@ -31,6 +31,10 @@ pub(crate) struct Market {
     pub(crate) store: store::Store,
 }
 
+fn sign(signer: &PrivateKeySigner, hash: B256) -> Vec<u8> {
+    signer.sign_hash_sync(&hash).unwrap().as_bytes().to_vec()
+}
+
 /// A scheduler behind a socket.
 pub(crate) struct Desk {
     pub(crate) handle: Handle,
@@ -103,22 +107,32 @@ impl Market {
         Desk { handle, origin, client }
     }
 
-    /// Makes a deal and says which tasks it has.
+    /// Makes a deal under an order of its own and says which tasks it has.
     pub(crate) async fn buy(&self, trust: u64, volume: u64) -> (DealId, Vec<TaskId>) {
-        let domain = self.client.domain();
-        let (trust, size) = (U256::from(trust), U256::from(volume));
-        let sign = |signer: &PrivateKeySigner, hash: B256| {
-            signer.sign_hash_sync(&hash).unwrap().as_bytes().to_vec()
-        };
-        let app = AppOrder { app: self.app, volume: size, ..AppOrder::default() };
-        let workerpool = WorkerpoolOrder {
+        let order = WorkerpoolOrder {
             workerpool: self.workerpool,
             price: Nrlc::from_rlc(1).0,
-            volume: size,
-            trust,
+            volume: U256::from(volume),
+            trust: U256::from(trust),
             salt: B256::random(),
             ..WorkerpoolOrder::default()
         };
+        let hash = order.hash(&self.client.domain());
+        let order = order.signed(sign(self.pool_owner.signer(), hash.0));
+        self.buy_from(order, trust, volume).await
+    }
+
+    /// Makes a deal under that order.
+    pub(crate) async fn buy_from(
+        &self,
+        workerpool: WorkerpoolOrder,
+        trust: u64,
+        volume: u64,
+    ) -> (DealId, Vec<TaskId>) {
+        let domain = self.client.domain();
+        let (trust, size) = (U256::from(trust), U256::from(volume));
+        let app =
+            AppOrder { app: self.app, volume: size, salt: B256::random(), ..AppOrder::default() };
         let request = RequestOrder {
             app: self.app,
             workerpool_max_price: workerpool.price,
@@ -129,13 +143,10 @@ impl Market {
             salt: B256::random(),
             ..RequestOrder::default()
         };
-        let app = AppOrder { salt: B256::random(), ..app };
         let quartet = Quartet {
             app: app.clone().signed(sign(self.owner.signer(), app.hash(&domain).0)),
             dataset: DatasetOrder::none(),
-            workerpool: workerpool
-                .clone()
-                .signed(sign(self.pool_owner.signer(), workerpool.hash(&domain).0)),
+            workerpool,
             request: request.clone().signed(sign(self.requester.signer(), request.hash(&domain).0)),
         };
         let call = calls::match_orders(self.client.hub(), &quartet);
@@ -192,7 +203,7 @@ impl Desk {
     }
 }
 
-async fn serve(router: axum::Router) -> std::net::SocketAddr {
+pub(crate) async fn serve(router: axum::Router) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let listener = listener.tap_io(|tcp| tcp.set_nodelay(true).unwrap());

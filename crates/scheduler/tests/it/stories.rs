@@ -1,11 +1,13 @@
 //! What happens.
 
 use alloy_primitives::{B256, U256};
-use chain::{ContributionStatus, TaskStatus, Wallet};
-use primitives::{Nrlc, TaskId};
+use chain::{ContributionStatus, TaskStatus, Wallet, calls};
+use primitives::{CategoryId, Nrlc, TaskId};
+use scheduler::{Config, Offer};
 use wire::link::{Blame, LinkError, ToScheduler, ToWorker};
 use wire::scheduler::SchedulerClient;
 
+use crate::book::Book;
 use crate::fake_worker::{FakeWorker, Manner, connect};
 use crate::market::Market;
 
@@ -206,6 +208,53 @@ async fn strangers_and_chatterers_are_kept_out() {
     let chatter = ToScheduler::Draining {};
     while link.sender.send(&chatter).await.is_ok() {}
     desk.until_workers(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offers_stand_are_renewed_and_are_covered_by_stake() {
+    let market = Market::open().await;
+    let (book, market_client) = Book::open(market.client.domain()).await;
+    // All the stake the test set aside goes away, so that the scheduler has to see to it.
+    let owner = market.pool_owner.address();
+    let staked = market.client.account(owner).await.unwrap().stake;
+    let back = calls::withdraw(market.client.hub(), staked);
+    market.pool_owner.execute(back).await.unwrap();
+    let config = || {
+        let offer = Offer {
+            category: CategoryId::new(0),
+            trust: U256::from(4),
+            price: Nrlc::from_rlc(1),
+            volume: 10,
+        };
+        let dearer =
+            Offer { category: CategoryId::new(1), price: Nrlc::from_rlc(3), ..offer.clone() };
+        let offers = vec![offer, dearer];
+        Config { market: Some(market_client.clone()), offers, ..market.config() }
+    };
+    let desk = market.scheduler(config()).await;
+    let _worker = FakeWorker::start(&market, &desk, 3, Manner::Honest).await;
+    assert!(desk.handle.ready().await);
+    let open = book.until_open(2).await;
+    // 30 % of ten tasks at 1 RLC and of ten at 3 RLC.
+    let staked = market.client.account(owner).await.unwrap().stake;
+    assert_eq!(staked, Nrlc::from_rlc(12));
+
+    let (_, tasks) = market.buy_from(open[0].clone(), 1, 9).await;
+    let renewed = book.until_open(3).await;
+    assert_eq!((renewed[2].price, renewed[2].volume), (open[0].price, U256::from(10)));
+    assert_ne!(renewed[2].salt, open[0].salt);
+    market.until_all(&tasks, TaskStatus::Completed).await;
+    desk.handle.shutdown().await;
+
+    // The next life takes up what stands and takes out what it does not offer.
+    let mut changed = config();
+    changed.offers[1].price = Nrlc::from_rlc(2);
+    let desk = market.scheduler(changed).await;
+    assert!(desk.handle.ready().await);
+    let prices: Vec<_> = book.open_orders().iter().map(|order| Nrlc(order.price)).collect();
+    assert_eq!(prices.iter().filter(|price| **price == Nrlc::from_rlc(3)).count(), 0);
+    assert_eq!(prices.iter().filter(|price| **price == Nrlc::from_rlc(2)).count(), 1);
+    assert!(prices.contains(&Nrlc::from_rlc(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
