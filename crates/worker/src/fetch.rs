@@ -271,3 +271,127 @@ async fn save(answer: Response, path: &Path, limit: u64) -> Result<Fetched, Fetc
     file.flush().await.map_err(disk)?;
     Ok(Fetched { sha256: B256::from_slice(&hash.finalize()), bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::Router;
+    use axum::response::Redirect;
+    use axum::routing::get;
+    use expect_test::{Expect, expect};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn serve(router: Router) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, router).into_future());
+        address
+    }
+
+    /// A gateway, and a neighbour in the same private network that has something to hide.
+    struct Network {
+        gateway: SocketAddr,
+        neighbour: SocketAddr,
+        dir: tempfile::TempDir,
+    }
+
+    impl Network {
+        async fn start() -> Self {
+            let secret = Router::new()
+                .route("/secret", get(async || "secret"))
+                .route("/slow", get(async || std::future::pending::<&str>().await));
+            let neighbour = serve(secret).await;
+            let to = |target: String| get(async move || Redirect::temporary(&target));
+            let files = Router::new()
+                .route("/ipfs/file", get(async || "content"))
+                .route("/ipfs/moved", to("/ipfs/file".to_owned()))
+                .route("/ipfs/leak", to(format!("http://{neighbour}/secret")))
+                .route("/ipfs/local", to("file:///etc/passwd".to_owned()))
+                .route("/ipfs/round", to("/ipfs/round".to_owned()))
+                .route("/api/v0/add", get(async || "another door"));
+            Self { gateway: serve(files).await, neighbour, dir: tempfile::tempdir().unwrap() }
+        }
+
+        async fn fetch(&self, from: &str, allow_private: bool) -> Result<String, FetchError> {
+            let gateway = format!("http://{}", self.gateway).parse().unwrap();
+            let fetcher = Fetcher::new(&gateway, allow_private).unwrap();
+            let path = self.dir.path().join("file");
+            let allowance = Allowance { bytes: 7, time: Duration::from_secs(2) };
+            let fetched = fetcher.to_file(from, &path, allowance).await?;
+            let content = std::fs::read(path).unwrap();
+            assert_eq!(fetched.bytes, content.len() as u64);
+            assert_eq!(fetched.sha256.0, *Sha256::digest(&content));
+            Ok(String::from_utf8(content).unwrap())
+        }
+
+        async fn check(&self, from: &str, expected: &Expect) {
+            let from = from
+                .replace("GATEWAY", &self.gateway.to_string())
+                .replace("NEIGHBOUR", &self.neighbour.to_string())
+                .replace("PORT", &self.neighbour.port().to_string());
+            match self.fetch(&from, false).await {
+                Ok(content) => expected.assert_eq(&content),
+                Err(error) => expected.assert_eq(&format!("{error:?}")),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_gateway_is_asked_wherever_it_is() {
+        let network = Network::start().await;
+        network.check("/ipfs/file", &expect!["content"]).await;
+        network.check("http://GATEWAY/ipfs/file", &expect!["content"]).await;
+        network.check("/ipfs/moved", &expect!["content"]).await;
+        network.check("/ipfs/none", &expect!["Status(404)"]).await;
+        network.check("/ipfs/../api/v0/add", &expect!["Unusable"]).await;
+        network.check("/ipfs/", &expect!["Unusable"]).await;
+        network.check("/ipfs/%2e%2e/api/v0/add", &expect!["Unusable"]).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_else_in_the_private_network_is_asked() {
+        let network = Network::start().await;
+        for address in [
+            "http://NEIGHBOUR/secret",
+            "http://localhost:PORT/secret",
+            "http://127.1:PORT/secret",
+            "http://2130706433:PORT/secret",
+            "http://0x7f.0.0.1:PORT/secret",
+            "http://[::1]:PORT/secret",
+            "http://[::ffff:127.0.0.1]:PORT/secret",
+            "http://0.0.0.0:PORT/secret",
+            "http://10.0.0.1/",
+            "http://169.254.169.254/latest/meta-data",
+            "http://user:password@NEIGHBOUR/secret",
+            "https://192.168.0.1/",
+            "/ipfs/leak",
+        ] {
+            network.check(address, &expect!["Private"]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_web_address_is_not_asked() {
+        let network = Network::start().await;
+        for address in
+            ["", "file", "file:///etc/passwd", "ftp://1.1.1.1/", "data:,x", "/etc/passwd"]
+        {
+            network.check(address, &expect!["Unusable"]).await;
+        }
+        network.check("/ipfs/local", &expect!["Unusable"]).await;
+        network.check("/ipfs/round", &expect!["Redirects"]).await;
+    }
+
+    #[tokio::test]
+    async fn private_addresses_can_be_allowed_and_size_and_time_stay_bounded() {
+        let network = Network::start().await;
+        let at = |path: &str| format!("http://{}{path}", network.neighbour);
+        assert_eq!(network.fetch(&at("/secret"), true).await.unwrap(), "secret");
+        let large = format!("http://{}/api/v0/add", network.gateway);
+        assert_eq!(network.fetch(&large, true).await, Err(FetchError::TooLarge(7)));
+        assert_eq!(network.fetch(&at("/slow"), true).await, Err(FetchError::TooSlow(2)));
+    }
+}

@@ -18,11 +18,16 @@ const UPLOAD_ATTEMPTS: u32 = 6;
 const UPLOAD_PAUSE: Duration = Duration::from_millis(250);
 /// How long an upload waits for the connection whose token it needs.
 const LINE_WAIT: Duration = Duration::from_secs(120);
+/// How long a worker that ends waits for what it has sent to be mined.
+const LAST_BLOCKS: Duration = Duration::from_secs(2);
 /// A node may be a block behind the one that the scheduler asked.
 const CONSENSUS_ATTEMPTS: u32 = 6;
 const CONSENSUS_PAUSE: Duration = Duration::from_millis(150);
-/// How often to look at a task that was released while the worker's stake is in it.
-const WATCH_PAUSE: Duration = Duration::from_secs(5);
+/// How often to look at a task that was released while the worker's stake is in it: soon, then less and less.
+const WATCH_PAUSE_MIN: Duration = Duration::from_millis(250);
+const WATCH_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often a contribution that was on its way at the release may be missing before it is taken for lost: a minute.
+const LOOKS_FOR_ARRIVAL: u32 = 8;
 
 impl Desk {
     /// Contributes, now that the scheduler has signed that it may. Returns when the transaction is mined, or the worker
@@ -104,13 +109,19 @@ impl Desk {
         if task.consensus != ours {
             return Err(Trouble::Reveal("the others agreed on another result".to_owned()));
         }
-        let (revealed, delivered) =
-            futures::join!(self.reveal_once(life, finding), self.deliver(life, finding));
-        let location = delivered?;
+        let (revealed, uploaded) =
+            futures::join!(self.reveal_once(life, finding), self.upload_for_all(life, finding));
+        revealed.and(uploaded)?;
+        self.table.lock().revealed(life);
+        Ok(())
+    }
+
+    async fn upload_for_all(&self, life: &Life, finding: &Finding) -> Result<(), Trouble> {
+        let location = self.deliver(life, finding).await?;
         let callback_data = finding.callback_data.clone();
         let word = ToScheduler::Uploaded { task_id: life.task, location, callback_data };
-        self.reached(life, Stage::Revealed, word).await;
-        revealed
+        self.reached(life, Stage::Revealing, word).await;
+        Ok(())
     }
 
     async fn reveal_once(&self, life: &Life, finding: &Finding) -> Result<(), Trouble> {
@@ -160,8 +171,10 @@ impl Desk {
         loop {
             let pending = self.wallet.send(request.clone()).await?;
             self.reached(life, stage, word(pending.hash())).await;
-            let Some(mined) = self.stop.run_until_cancelled(pending.mined()).await else {
-                return Ok(());
+            let mined = tokio::select! {
+                mined = pending.mined() => mined,
+                // It has left; the chain will know what became of it.
+                () = self.ending() => return Ok(()),
             };
             match mined {
                 Ok(_) => return Ok(()),
@@ -172,6 +185,12 @@ impl Desk {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The worker ends, and has had some time to see its transactions arrive.
+    async fn ending(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(LAST_BLOCKS).await;
     }
 
     /// The contract often refuses without a word; the task's state usually tells why.
@@ -249,21 +268,21 @@ impl Desk {
     /// Waits until nothing is at stake; `false` if the worker ends before.
     async fn outlive(&self, task: TaskId, stage: Stage, finding: &Finding) -> bool {
         // A contribution that is on its way does not show yet.
-        let mut look = stage != Stage::Contributing;
+        let mut looks_left = if stage == Stage::Contributing { LOOKS_FOR_ARRIVAL } else { 1 };
+        let mut pause = WATCH_PAUSE_MIN;
         loop {
-            if look {
-                match self.at_stake(task, finding).await {
-                    Ok(AtStake::Nothing | AtStake::Upload) => return true,
-                    Ok(AtStake::Waiting) => {}
-                    Ok(AtStake::Reveal) => self.reveal_unasked(task, finding).await,
-                    Err(error) => tracing::debug!(%task, %error, "looking at a released task"),
-                }
+            match self.at_stake(task, finding).await {
+                Ok(AtStake::Nothing | AtStake::Upload) if looks_left <= 1 => return true,
+                Ok(AtStake::Nothing | AtStake::Upload) => looks_left -= 1,
+                Ok(AtStake::Waiting) => looks_left = 1,
+                Ok(AtStake::Reveal) => self.reveal_unasked(task, finding).await,
+                Err(error) => tracing::debug!(%task, %error, "looking at a released task"),
             }
-            look = true;
-            let pause = tokio::time::sleep(WATCH_PAUSE);
-            if self.stop.run_until_cancelled(pause).await.is_none() {
+            let waited = self.stop.run_until_cancelled(tokio::time::sleep(pause));
+            if waited.await.is_none() {
                 return false;
             }
+            pause = (pause * 2).min(WATCH_PAUSE_MAX);
         }
     }
 
@@ -296,12 +315,10 @@ impl Desk {
 
     async fn reveal_unasked(&self, task: TaskId, finding: &Finding) {
         let request = calls::reveal(self.client.hub(), task, finding.digest);
-        let revealed = match self.wallet.send(request).await {
-            Ok(pending) => pending.mined().await.map(|_| ()),
-            Err(error) => Err(error),
-        };
+        let revealing = self.wallet.execute(request);
+        let Some(revealed) = self.stop.run_until_cancelled(revealing).await else { return };
         match revealed {
-            Ok(()) => tracing::warn!(%task, "revealed a task that the scheduler had released"),
+            Ok(_) => tracing::warn!(%task, "revealed a task that the scheduler had released"),
             Err(error) => tracing::warn!(%task, %error, "a released task cannot be revealed"),
         }
     }

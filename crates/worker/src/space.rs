@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use primitives::{DealId, TaskId};
 
+/// Programs of earlier processes that are kept.
+const PROGRAMS_LEFT: usize = 64;
+
 /// The directory, made and tidied.
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -31,6 +34,7 @@ impl Space {
         for part in ["programs", "inputs", "inputs/none", "results"] {
             fs::create_dir_all(root.join(part))?;
         }
+        thin_out(&root.join("programs"), PROGRAMS_LEFT)?;
         // Archives of this process get other names than those of the last one.
         let next = last_number(&root.join("results"))?.map_or(0, |last| last + 1);
         Ok(Self { root, next: AtomicU64::new(next) })
@@ -89,6 +93,27 @@ pub(crate) async fn remove_file(path: &Path) {
     }
 }
 
+/// Removes what was fetched half or without a checksum, and all but the newest of the rest.
+fn thin_out(programs: &Path, left: usize) -> io::Result<()> {
+    let mut known = Vec::new();
+    for entry in fs::read_dir(programs)? {
+        let path = entry?.path();
+        if is_checksum(&path) {
+            known.push((fs::metadata(&path)?.modified()?, path));
+        } else {
+            fs::remove_file(&path)?;
+        }
+    }
+    known.sort();
+    let gone = known.len().saturating_sub(left);
+    known.iter().take(gone).try_for_each(|(_, path)| fs::remove_file(path))
+}
+
+fn is_checksum(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn last_number(results: &Path) -> io::Result<Option<u64>> {
     let mut last = None;
     for entry in fs::read_dir(results)? {
@@ -113,4 +138,53 @@ fn make_private(dir: &Path) -> io::Result<()> {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn opening_again_keeps_whole_programs_and_named_results_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = Space::open(dir.path()).unwrap();
+        let program = "ab".repeat(32);
+        for name in [program.as_str(), "cd.part", "unchecked-0x01"] {
+            fs::write(space.programs().join(name), "x").unwrap();
+        }
+        fs::create_dir(space.new_inputs(DealId::default())).unwrap();
+        let (kept, orphan) =
+            (space.new_result(TaskId::default()), space.new_result(TaskId::default()));
+        fs::write(&kept, "x").unwrap();
+        fs::write(&orphan, "x").unwrap();
+
+        let space = Space::open(dir.path()).unwrap();
+        space.keep_results(&HashSet::from([kept.clone()])).unwrap();
+        assert_eq!(names(&space.programs()), [program]);
+        assert_eq!(names(&dir.path().join("inputs")), ["none"]);
+        assert!(kept.exists() && !orphan.exists());
+        let next = space.new_result(TaskId::default());
+        assert!(next != kept && next != orphan);
+    }
+
+    #[test]
+    fn only_the_newest_programs_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..5 {
+            let path = dir.path().join(format!("{number:064}"));
+            fs::write(&path, "x").unwrap();
+            let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(number);
+            fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+        }
+        thin_out(dir.path(), 2).unwrap();
+        assert_eq!(names(dir.path()), [format!("{:064}", 3), format!("{:064}", 4)]);
+    }
 }

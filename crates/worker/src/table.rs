@@ -195,6 +195,13 @@ impl Table {
         true
     }
 
+    /// It is revealed and uploaded.
+    pub(crate) fn revealed(&mut self, life: &Life) {
+        if let Some(entry) = self.alive(life) {
+            entry.stage = Stage::Revealed;
+        }
+    }
+
     /// Lets a task go and ends what is being done for it.
     pub(crate) fn release(&mut self, task: TaskId) -> Option<Released> {
         let entry = self.entries.remove(&task)?;
@@ -251,5 +258,104 @@ impl Table {
             .find(|(_, entry)| entry.stage == Stage::Failed && entry.finding.is_none())
             .map(|(task, _)| *task);
         failed.is_some_and(|task| self.entries.remove(&task).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+
+    const TASK: TaskId = TaskId(B256::repeat_byte(7));
+
+    fn finding(needs_one: bool) -> Finding {
+        Finding {
+            assignment: Assignment { deal: DealId::default(), index: 0 },
+            digest: ResultDigest(B256::repeat_byte(1)),
+            archive: PathBuf::new(),
+            callback: Address::ZERO,
+            callback_data: Bytes::new(),
+            needs_one,
+            stake: Nrlc::ZERO,
+        }
+    }
+
+    fn word(tx: u8) -> ToScheduler {
+        ToScheduler::Contributed { task_id: TASK, tx_hash: B256::repeat_byte(tx) }
+    }
+
+    fn admit(table: &mut Table) -> Life {
+        match table.admit(TASK, &CancellationToken::new()) {
+            Admission::New(life) => life,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_life_that_is_over_changes_nothing_in_the_next() {
+        let mut table = Table::default();
+        let first = admit(&mut table);
+        table.release(TASK).unwrap();
+        assert!(first.over.is_cancelled());
+        let second = admit(&mut table);
+        assert!(!table.computed(&first, finding(true), word(1)));
+        assert!(!table.reached(&first, Stage::Failed, word(1)));
+        assert!(table.words().is_empty());
+        assert!(table.computed(&second, finding(true), word(2)));
+        assert_eq!(table.words(), [word(2)]);
+    }
+
+    #[test]
+    fn a_contribution_is_made_once_and_only_with_a_result() {
+        let mut table = Table::default();
+        assert!(matches!(table.contribute(TASK), Step::NotHeld));
+        let life = admit(&mut table);
+        assert!(matches!(table.contribute(TASK), Step::NotHeld));
+        table.computed(&life, finding(true), word(1));
+        assert!(matches!(table.reveal(TASK), Step::Known(_)));
+        assert!(matches!(table.contribute(TASK), Step::Go(..)));
+        assert!(matches!(table.contribute(TASK), Step::Known(_)));
+    }
+
+    #[test]
+    fn only_promises_that_others_decide_on_are_held() {
+        let mut table = Table::default();
+        for (needs_one, held) in [(true, 0), (false, 1)] {
+            let life = admit(&mut table);
+            table.computed(&life, finding(needs_one), word(1));
+            assert!(table.holding().is_empty());
+            table.contribute(TASK);
+            assert_eq!(table.holding().len(), held);
+            table.release(TASK).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_failed_after_the_run_is_not_run_again() {
+        let mut table = Table::default();
+        let life = admit(&mut table);
+        table.computed(&life, finding(true), word(1));
+        table.reached(&life, Stage::Failed, word(2));
+        let again = table.admit(TASK, &CancellationToken::new());
+        let Admission::Known(words) = again else { panic!("{again:?}") };
+        assert!(matches!(words[..], [ToScheduler::Computed { .. }]), "{words:?}");
+        assert!(matches!(table.contribute(TASK), Step::Go(..)));
+    }
+
+    #[test]
+    fn a_table_that_is_full_of_failures_has_room() {
+        let mut table = Table::default();
+        let stop = CancellationToken::new();
+        let task = |n: usize| TaskId(B256::left_padding_from(&n.to_be_bytes()));
+        let mut last = None;
+        for n in 0..TASKS_MAX {
+            let Admission::New(life) = table.admit(task(n), &stop) else {
+                panic!("no room at {n}")
+            };
+            last = Some(life);
+        }
+        assert!(matches!(table.admit(task(TASKS_MAX), &stop), Admission::Full));
+        table.reached(&last.unwrap(), Stage::Failed, word(1));
+        assert!(matches!(table.admit(task(TASKS_MAX), &stop), Admission::New(_)));
     }
 }

@@ -1,0 +1,10 @@
+//! A worker against a scheduler that the test plays, on the embedded chain with the real contracts. Programs are played
+//! too: what is tested is what the worker does around them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod failures;
+mod market;
+mod played;
+mod restart;
+mod work;

@@ -1,0 +1,193 @@
+//! Programs and a scheduler, played.
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::{Address, Bytes};
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use primitives::TaskId;
+use sandbox::{Executed, Execution, Runtime, Stopped};
+use tokio::io::AsyncReadExt;
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use wire::Failure;
+use wire::auth::{Authorization, Challenge};
+use wire::link::{Arrival, Gate, Identity, SchedulerLink, ToScheduler, ToWorker};
+use wire::scheduler::{
+    ComputeLogs, ResultBody, SchedulerApi, SchedulerRefusal, TaskModel, UploadLimits,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs "programs" that are words: `echo` prints its arguments and inputs, `wait` does so when it is let through, `fail`
+/// fails.
+pub(crate) struct Player {
+    pub(crate) may_end: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Runtime for Player {
+    fn name(&self) -> &'static str {
+        "wasm"
+    }
+
+    async fn execute(
+        &self,
+        execution: Execution,
+        cancel: CancellationToken,
+    ) -> Result<Executed, Stopped> {
+        let program = fs::read_to_string(&execution.program).unwrap();
+        let mut executed =
+            Executed { exit_code: 0, stdout: Bytes::new(), stderr: Bytes::new(), fuel_used: 1 };
+        match program.as_str() {
+            "echo" => {}
+            "wait" => tokio::select! {
+                turn = self.may_end.acquire() => turn.unwrap().forget(),
+                () = cancel.cancelled() => return Err(sandbox::FailureKind::Cancelled.into()),
+            },
+            _ => {
+                executed.exit_code = 3;
+                executed.stderr = "no luck".into();
+                return Ok(executed);
+            }
+        }
+        let mut printed = execution.args.join(" ");
+        for (name, value) in &execution.env {
+            if name.starts_with("IEXEC_INPUT_FILE_NAME_") {
+                printed += &fs::read_to_string(execution.inputs.join(value)).unwrap();
+            }
+        }
+        executed.stdout = printed.into_bytes().into();
+        let computed = r#"{"deterministic-output-path":"/iexec_out/stdout.txt"}"#;
+        fs::write(execution.output.join("computed.json"), computed).unwrap();
+        Ok(executed)
+    }
+}
+
+/// The scheduler's doors, and the gateway beside them.
+pub(crate) struct Doors {
+    identity: Identity,
+    arrivals: mpsc::UnboundedSender<SchedulerLink>,
+    pub(crate) uploads: Mutex<HashMap<TaskId, Vec<u8>>>,
+    files: HashMap<&'static str, &'static str>,
+}
+
+const TOKEN: &str = "open sesame";
+
+impl Doors {
+    /// The doors and those who come through them.
+    pub(crate) fn new(
+        identity: Identity,
+        files: HashMap<&'static str, &'static str>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<SchedulerLink>) {
+        let (arrivals, arrived) = mpsc::unbounded_channel();
+        (Arc::new(Self { identity, arrivals, uploads: Mutex::default(), files }), arrived)
+    }
+
+    pub(crate) fn router(self: &Arc<Self>) -> Router {
+        let gate: Arc<dyn Gate> = Arc::<Self>::clone(self);
+        let api: Arc<dyn SchedulerApi> = Arc::<Self>::clone(self);
+        wire::link::router([gate])
+            .merge(wire::scheduler::router([api], UploadLimits::default()))
+            .merge(Router::new().route("/ipfs/{name}", get(file)).with_state(Arc::clone(self)))
+    }
+}
+
+async fn file(
+    State(doors): State<Arc<Doors>>,
+    Path(name): Path<String>,
+) -> Result<&'static str, StatusCode> {
+    doors.files.get(name.as_str()).copied().ok_or(StatusCode::NOT_FOUND)
+}
+
+#[async_trait]
+impl Gate for Doors {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    async fn admit(&self, _: &Arrival) -> Result<String, Failure> {
+        Ok(TOKEN.to_owned())
+    }
+
+    async fn joined(&self, link: SchedulerLink) {
+        self.arrivals.send(link).unwrap();
+    }
+}
+
+#[async_trait]
+impl SchedulerApi for Doors {
+    async fn task(&self, _: TaskId) -> Result<TaskModel, SchedulerRefusal> {
+        Err(SchedulerRefusal::NotFound)
+    }
+
+    async fn logs_challenge(&self, _: Address) -> Result<Challenge, SchedulerRefusal> {
+        Err(SchedulerRefusal::NotFound)
+    }
+
+    async fn logs(
+        &self,
+        _: TaskId,
+        _: &Authorization,
+    ) -> Result<Vec<ComputeLogs>, SchedulerRefusal> {
+        Err(SchedulerRefusal::NotFound)
+    }
+
+    async fn accept_result(
+        &self,
+        task: TaskId,
+        token: &str,
+        mut body: ResultBody,
+    ) -> Result<String, SchedulerRefusal> {
+        if token != TOKEN {
+            return Err(SchedulerRefusal::Unauthorized);
+        }
+        let mut zip = Vec::new();
+        body.read_to_end(&mut zip).await.unwrap();
+        self.uploads.lock().await.insert(task, zip);
+        Ok(location(task))
+    }
+}
+
+/// Where the played scheduler says that a result is.
+pub(crate) fn location(task: TaskId) -> String {
+    format!("/ipfs/Qm{}", &task.to_string()[2..10])
+}
+
+/// One worker's connection, with the test at the other end.
+pub(crate) struct Played {
+    pub(crate) arrival: Arrival,
+    link: SchedulerLink,
+}
+
+impl Played {
+    pub(crate) fn new(link: SchedulerLink) -> Self {
+        Self { arrival: link.arrival.clone(), link }
+    }
+
+    pub(crate) async fn say(&self, message: ToWorker) {
+        self.link.sender.send(&message).await.unwrap();
+    }
+
+    pub(crate) async fn hear(&mut self) -> ToScheduler {
+        let heard = tokio::time::timeout(PATIENCE, self.link.receiver.recv()).await;
+        heard.expect("a word in time").expect("a connection").unwrap()
+    }
+
+    /// Hears words until one is right.
+    pub(crate) async fn hear_until<T>(&mut self, right: impl Fn(&ToScheduler) -> Option<T>) -> T {
+        loop {
+            let word = self.hear().await;
+            if let Some(found) = right(&word) {
+                return found;
+            }
+            assert!(!matches!(word, ToScheduler::Failed { .. }), "{word:?}");
+        }
+    }
+}

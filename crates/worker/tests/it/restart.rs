@@ -1,0 +1,83 @@
+//! What is promised on the chain outlives the process.
+
+use chain::{ContributionStatus, TaskStatus};
+use wire::link::ToWorker;
+
+use crate::market::{Bought, Market, Request, Running, digest_of};
+use crate::played::{Played, location};
+use crate::work::{computed, contributed, uploaded};
+
+/// A worker that has contributed to a task of trust 4, which needs one more.
+async fn contributed_once(market: &mut Market) -> (Running, Played, Bought) {
+    let (worker, mut played) = market.worker(0).await;
+    let address = worker.handle.address();
+    market.pay(address).await;
+    let bought = market.buy(Request { trust: 4, ..Request::of("echo") }).await;
+    market.initialize(&bought).await;
+    played.say(bought.assign()).await;
+    computed(&mut played, bought.task).await;
+    played.say(market.contribute(&bought, address)).await;
+    contributed(&mut played).await;
+    market.task_when(bought.task, |task| task.contributors.contains(&address)).await;
+    (worker, played, bought)
+}
+
+async fn proved(market: &Market, bought: &Bought) {
+    let worker = market.worker_key(0).address();
+    let look = async || market.client.contribution(bought.task, worker).await.unwrap();
+    market.when(look, |seen| seen.status == ContributionStatus::Proved).await;
+}
+
+#[tokio::test]
+async fn a_restarted_worker_reveals_and_uploads() {
+    let mut market = Market::open().await;
+    let (worker, played, bought) = contributed_once(&mut market).await;
+    worker.stop().await;
+    drop(played);
+    let (worker, mut played) = market.worker(0).await;
+    assert_eq!(played.arrival.holding, [bought.task]);
+
+    market.contribute_as(1, &bought, digest_of("hello")).await;
+    market.task_when(bought.task, |task| task.status == TaskStatus::Revealing).await;
+    played.say(ToWorker::Reveal { task_id: bought.task }).await;
+    assert_eq!(uploaded(&mut played).await, location(bought.task));
+    proved(&market, &bought).await;
+
+    // Once more after the reveal: there is nothing to reveal any more, but the result can be had.
+    worker.stop().await;
+    let (_worker, mut played) = market.worker(0).await;
+    assert_eq!(played.arrival.holding, [bought.task]);
+    market.doors.uploads.lock().await.clear();
+    played.say(ToWorker::Reveal { task_id: bought.task }).await;
+    assert_eq!(uploaded(&mut played).await, location(bought.task));
+    assert!(market.doors.uploads.lock().await.contains_key(&bought.task));
+}
+
+#[tokio::test]
+async fn a_restart_forgets_what_is_decided() {
+    let mut market = Market::open().await;
+    let (worker, _played, bought) = contributed_once(&mut market).await;
+    worker.stop().await;
+    // The others agree on something else: four of them outweigh this one at that trust.
+    for number in 1..5 {
+        market.contribute_as(number, &bought, digest_of("goodbye")).await;
+    }
+    market.task_when(bought.task, |task| task.status == TaskStatus::Revealing).await;
+    let (_worker, played) = market.worker(0).await;
+    assert!(played.arrival.holding.is_empty());
+    let address = market.worker_key(0).address();
+    assert_eq!(market.store.work_of(address).await.unwrap(), []);
+    assert_eq!(std::fs::read_dir(market.worker_dir(0).join("results")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_task_released_too_early_is_revealed_all_the_same() {
+    let mut market = Market::open().await;
+    let (_worker, played, bought) = contributed_once(&mut market).await;
+    played.say(ToWorker::Release { task_id: bought.task }).await;
+    market.contribute_as(1, &bought, digest_of("hello")).await;
+    proved(&market, &bought).await;
+    let address = market.worker_key(0).address();
+    let journal = async || market.store.work_of(address).await.unwrap();
+    market.when(journal, Vec::is_empty).await;
+}
