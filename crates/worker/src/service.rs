@@ -309,7 +309,8 @@ impl Service {
     async fn stay_connected(&self) {
         let mut backoff = Backoff::new();
         while !self.stop.is_cancelled() {
-            let connecting = self.stop.run_until_cancelled(self.door.connect(&self.desk));
+            let connecting = Box::pin(self.door.connect(&self.desk));
+            let connecting = self.stop.run_until_cancelled(connecting);
             let pause = match connecting.await {
                 None => return,
                 Some(Ok(link)) => {

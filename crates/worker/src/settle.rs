@@ -260,7 +260,11 @@ impl Desk {
             if promised && !self.outlive(task, stage, finding).await {
                 return;
             }
-            self.journal.strike(task).await;
+            // Unless it was assigned anew meanwhile: then the row is that life's.
+            let again = self.table.lock().knows(task);
+            if !again {
+                self.journal.strike(task).await;
+            }
         }
         remove_file(&finding.archive).await;
     }

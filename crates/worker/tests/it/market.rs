@@ -62,6 +62,8 @@ pub(crate) struct Request {
     pub(crate) checksum: Option<B256>,
     pub(crate) trust: u64,
     pub(crate) params: String,
+    /// How many tasks.
+    pub(crate) size: u64,
 }
 
 impl Request {
@@ -73,6 +75,7 @@ impl Request {
             checksum: None,
             trust: 1,
             params: r#"{"iexec_args":"hello"}"#.to_owned(),
+            size: 1,
         }
     }
 }
@@ -192,7 +195,7 @@ impl Market {
         self.owner.execute(call).await.unwrap();
     }
 
-    /// Makes a deal with one task.
+    /// Makes a deal; gives back its first task.
     pub(crate) async fn buy(&self, request: Request) -> Bought {
         let checksum = B256::from_slice(&Sha256::digest(request.program));
         let new = NewApp {
@@ -207,16 +210,16 @@ impl Market {
         if !self.client.has_code(app).await.unwrap() {
             self.owner.execute(calls::create_app(&self.client.contracts(), new)).await.unwrap();
         }
-        let quartet = self.quartet(app, request.trust, request.params);
+        let quartet = self.quartet(app, request.trust, request.size, request.params);
         let call = calls::match_orders(self.client.hub(), &quartet);
         self.requester.execute(call).await.unwrap();
         let deal = quartet.deal_id(&self.client.domain(), U256::ZERO);
-        Bought { deal, task: task_id(deal, U256::ZERO) }
+        Bought::of(deal, 0)
     }
 
-    fn quartet(&self, app: Address, trust: u64, params: String) -> Quartet {
+    fn quartet(&self, app: Address, trust: u64, size: u64, params: String) -> Quartet {
         let domain = self.client.domain();
-        let (volume, trust, salt) = (U256::ONE, U256::from(trust), B256::random());
+        let (volume, trust, salt) = (U256::from(size), U256::from(trust), B256::random());
         let app = AppOrder { app, price: U256::ZERO, volume, salt, ..AppOrder::default() };
         let workerpool = WorkerpoolOrder {
             workerpool: self.workerpool,
@@ -251,8 +254,12 @@ impl Market {
     }
 
     pub(crate) async fn initialize(&self, bought: &Bought) {
-        let call = calls::initialize_array(self.client.hub(), &[(bought.deal, U256::ZERO)]);
-        self.scheduler.execute(call).await.unwrap();
+        self.initialize_all(&[*bought]).await;
+    }
+
+    pub(crate) async fn initialize_all(&self, bought: &[Bought]) {
+        let tasks: Vec<_> = bought.iter().map(|it| (it.deal, U256::from(it.index))).collect();
+        self.scheduler.execute(calls::initialize_array(self.client.hub(), &tasks)).await.unwrap();
     }
 
     /// What tells a worker to contribute.
@@ -310,16 +317,26 @@ impl Market {
     }
 }
 
-/// A deal with one task.
+/// A task of a deal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bought {
     pub(crate) deal: DealId,
+    pub(crate) index: u64,
     pub(crate) task: TaskId,
 }
 
 impl Bought {
+    fn of(deal: DealId, index: u64) -> Self {
+        Self { deal, index, task: task_id(deal, U256::from(index)) }
+    }
+
+    /// The first tasks of the same deal.
+    pub(crate) fn bag(&self, size: u64) -> Vec<Self> {
+        (0..size).map(|index| Self::of(self.deal, index)).collect()
+    }
+
     pub(crate) fn assign(&self) -> ToWorker {
-        ToWorker::Assign { task_id: self.task, deal_id: self.deal, index: 0 }
+        ToWorker::Assign { task_id: self.task, deal_id: self.deal, index: self.index }
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Doors {
     arrivals: mpsc::UnboundedSender<SchedulerLink>,
     pub(crate) uploads: Mutex<HashMap<TaskId, Vec<u8>>>,
     files: HashMap<&'static str, &'static str>,
+    /// What the gateway was asked for, in order.
+    pub(crate) asked: Mutex<Vec<String>>,
 }
 
 const TOKEN: &str = "open sesame";
@@ -87,7 +89,9 @@ impl Doors {
         files: HashMap<&'static str, &'static str>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<SchedulerLink>) {
         let (arrivals, arrived) = mpsc::unbounded_channel();
-        (Arc::new(Self { identity, arrivals, uploads: Mutex::default(), files }), arrived)
+        let doors =
+            Self { identity, arrivals, uploads: Mutex::default(), files, asked: Mutex::default() };
+        (Arc::new(doors), arrived)
     }
 
     pub(crate) fn router(self: &Arc<Self>) -> Router {
@@ -103,6 +107,7 @@ async fn file(
     State(doors): State<Arc<Doors>>,
     Path(name): Path<String>,
 ) -> Result<&'static str, StatusCode> {
+    doors.asked.lock().await.push(name.clone());
     doors.files.get(name.as_str()).copied().ok_or(StatusCode::NOT_FOUND)
 }
 

@@ -63,6 +63,35 @@ async fn at_trust_1_one_worker_computes_uploads_and_ends_the_task() {
 }
 
 #[tokio::test]
+async fn a_bag_fetches_its_program_and_its_inputs_once() {
+    const SIZE: u64 = 40;
+    let mut market = Market::open().await;
+    let (worker, mut played) = market.worker(0).await;
+    let params = r#"{"iexec_input_files":["/ipfs/text","/ipfs/text"]}"#.to_owned();
+    let bag = market.buy(Request { params, size: SIZE, ..Request::of("wait") }).await.bag(SIZE);
+    for bought in &bag {
+        played.say(bought.assign()).await;
+    }
+    market.initialize_all(&bag).await;
+    market.may_end.add_permits(bag.len());
+    for _ in &bag {
+        let ToScheduler::Computed { task_id, result_hash: hash } = played.hear().await else {
+            panic!("nothing fails, and nothing else is said before a contribution is allowed")
+        };
+        assert_eq!(hash, result_hash(task_id, digest_of(" world world")));
+    }
+    for bought in &bag {
+        played.say(market.contribute(bought, worker.handle.address())).await;
+    }
+    for bought in &bag {
+        market.task_when(bought.task, |task| task.status == TaskStatus::Completed).await;
+    }
+    let mut asked = market.doors.asked.lock().await.clone();
+    asked.sort();
+    assert_eq!(asked, ["text", "wait"]);
+}
+
+#[tokio::test]
 async fn at_trust_4_two_workers_stake_agree_and_reveal() {
     let mut market = Market::open().await;
     let mut workers = Vec::new();
