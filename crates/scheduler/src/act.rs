@@ -28,6 +28,7 @@ use crate::model::results_text;
 use crate::offers::{self, OrderNews};
 
 const TICK: Duration = Duration::from_secs(1);
+const TICKS_PER_REPORT: u32 = 30;
 const CHAIN_QUEUE: usize = 256;
 const WORKER_QUEUE: usize = 4_096;
 const OUTBOX_QUEUE: usize = 16_384;
@@ -98,6 +99,7 @@ impl Scheduler {
             read: None,
             kept: Some(from),
             live: false,
+            ticks: 0,
         };
         let (live_sender, live) = watch::channel(false);
         let outbox = Outbox { config: config.clone(), again: outbox, refusals: refusal_sender };
@@ -139,6 +141,11 @@ impl Handle {
     /// How many workers are connected.
     pub fn worker_count(&self) -> usize {
         self.books.lock().worker_count()
+    }
+
+    /// What a task waits for, in a few words; nothing if it is not known here.
+    pub fn waiting_for(&self, task: TaskId) -> Option<String> {
+        self.books.lock().waiting_for(task)
     }
 
     /// How many tasks are not finished.
@@ -276,6 +283,7 @@ struct Act {
     /// The cursor as it is in the store.
     kept: Option<chain::Cursor>,
     live: bool,
+    ticks: u32,
 }
 
 impl Act {
@@ -307,6 +315,10 @@ impl Act {
                     let effects = self.books.lock().tick(now);
                     self.perform(effects);
                     self.keep_cursor().await;
+                    self.ticks = self.ticks.wrapping_add(1);
+                    if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
+                        self.report();
+                    }
                 }
             }
             self.flush();
@@ -472,6 +484,13 @@ impl Act {
         if let Err(error) = self.outbox.try_send(outgoing) {
             // Each task sends it again when its time has come.
             tracing::warn!(%error, "too many transactions wait to be sent");
+        }
+    }
+
+    /// Says now and then what everything waits for, so that a pool without workers is noticed.
+    fn report(&self) {
+        if let Some((count, task, reason)) = self.books.lock().waiting() {
+            tracing::info!(count, %task, waiting_for = reason, "tasks want workers");
         }
     }
 

@@ -149,6 +149,22 @@ impl Books {
         self.workers.contains_key(&worker)
     }
 
+    /// What a task waits for, for a person.
+    pub(crate) fn waiting_for(&self, task: TaskId) -> Option<String> {
+        let entry = self.entries.get(&task)?;
+        let able = |it: &WorkerEntry| it.capabilities.runtimes.contains(&entry.deal.runtime);
+        if entry.task.wanted() > 0 && !self.workers.values().any(able) {
+            return Some(format!("a worker that can run {}", entry.deal.app_kind));
+        }
+        Some(entry.task.waiting_for())
+    }
+
+    /// How many tasks want workers, and what the most urgent of them waits for.
+    pub(crate) fn waiting(&self) -> Option<(usize, TaskId, String)> {
+        let (.., task) = self.wanting.first()?;
+        Some((self.wanting.len(), *task, self.waiting_for(*task)?))
+    }
+
     pub(crate) fn unfinished_count(&self) -> usize {
         self.unfinished.len()
     }

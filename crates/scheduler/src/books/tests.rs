@@ -323,6 +323,27 @@ fn what_the_chain_takes_back_is_done_again() {
 }
 
 #[test]
+fn what_a_task_waits_for_is_said_in_words() {
+    let mut scene = Scene::new(true);
+    let waits = |scene: &Scene| scene.books.waiting_for(scene.task("1/0")).unwrap();
+    scene.tell("deal 1 trust 4 size 1");
+    assert_eq!(waits(&scene), "a worker that can run WASM");
+    assert_eq!(scene.books.waiting().unwrap().0, 1);
+    scene.tell("joins 1 slots 1");
+    assert_eq!(waits(&scene), "1 free worker(s), 1 worker(s) computing");
+    scene.tell("joins 2 slots 1");
+    assert_eq!(waits(&scene), "2 worker(s) computing");
+    scene.tell("computed 1 1/0 A").tell("computed 2 1/0 A");
+    assert_eq!(waits(&scene), "its initialisation on chain");
+    scene.tell("initialized 1/0");
+    assert_eq!(waits(&scene), "2 contribution(s) on chain");
+    scene.tell("contributed 1/0 1 A").tell("contributed 1/0 2 A").tell("consensus 1/0 A");
+    assert_eq!(waits(&scene), "2 reveal(s) and an upload");
+    scene.tell("finalized 1/0");
+    assert_eq!(waits(&scene), "nothing");
+}
+
+#[test]
 fn finished_tasks_are_forgotten_in_time() {
     let mut scene = Scene::new(true);
     scene.books.limits.kept_tasks_max = 2;

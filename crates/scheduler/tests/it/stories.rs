@@ -226,8 +226,7 @@ async fn offers_stand_are_renewed_and_are_covered_by_stake() {
             price: Nrlc::from_rlc(1),
             volume: 10,
         };
-        let dearer =
-            Offer { category: CategoryId::new(1), price: Nrlc::from_rlc(3), ..offer.clone() };
+        let dearer = Offer { category: CategoryId::new(1), price: Nrlc::from_rlc(3), ..offer };
         let offers = vec![offer, dearer];
         Config { market: Some(market_client.clone()), offers, ..market.config() }
     };
