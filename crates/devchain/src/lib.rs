@@ -25,9 +25,35 @@
 //! # What does not
 //! - `stateRoot` is a digest chained over all changes, not a Merkle root; so there is no `eth_getProof`. Transaction and
 //!   receipt roots, blooms and hashes are real.
-//! - Prague rules, but no beacon chain: no withdrawals, no blobs (type 3 transactions are refused), no system calls.
+//! - Prague rules with all their precompiles (those for BLS12-381 and KZG in pure Rust, slower than the usual C), but no
+//!   beacon chain: no withdrawals, no blobs (type 3 transactions are refused), no system calls (EIP-2935, EIP-4788).
 //! - Safe and finalized mean latest. Only the operator can undo blocks, with `anvil_reorg`, `anvil_rollback` or
 //!   `evm_revert`.
+//! - The pending block shows what waits for it, not what would come of it; calls at "pending" see the newest state.
+//! - No tracing (`debug_*`), no history of who sent what beyond the blocks themselves.
+//!
+//! # What it understands
+//! - `eth_*` as ethers v6, viem and alloy use it: blocks, transactions of types 0, 1, 2 and 4, receipts, calls with
+//!   overrides of state and block, estimates, access lists, fee history, logs, filters; `eth_subscribe` to `newHeads`,
+//!   `logs` and `newPendingTransactions` on a websocket. `net_*`, `web3_*`, `personal_sign`.
+//! - Accounts of [`Config::mnemonic`] are unlocked: `eth_sendTransaction`, `eth_sign`, `eth_signTypedData_v4`.
+//! - `evm_` mine, snapshot, revert, increaseTime, setNextBlockTimestamp, setAutomine, setIntervalMining,
+//!   setBlockGasLimit; and as `hardhat_` or `anvil_`: mine, setBalance, setNonce, setCode, setStorageAt, setCoinbase,
+//!   setNextBlockBaseFeePerGas, impersonateAccount, stopImpersonatingAccount, autoImpersonateAccount, dropTransaction,
+//!   dropAllTransactions, rollback, reorg. A change of the state takes effect at once and belongs to the newest block;
+//!   snapshots live as long as the process.
+//! - Errors in the words that clients look for: `nonce too low`, `insufficient funds for gas * price + value`,
+//!   `replacement transaction underpriced`, `execution reverted: …` with code 3 and the data.
+//!
+//! # What it costs
+//! A call at the newest block runs with the time of now, because the newest block may be old; a call at a block's number
+//! runs with that block's time. An estimate runs as the next block would. Both may use 300 million gas at most. An answer
+//! holds at most 20,000 logs, a batch 2,000 requests, a body 8 MiB; the pool 65,536 transactions, 8,192 of one sender.
+//! Calls and searches run on the runtime's blocking threads, eight at a time, and need a tokio runtime; so does
+//! [`Handle::request`].
+//!
+//! On disk it is one file, `chain.redb`, which one process opens at a time. After a kill -9 the whole file is checked
+//! before it opens; after [`DevChain::shutdown`] it is not.
 
 mod accounts;
 mod clock;

@@ -18,7 +18,7 @@ use crate::Error;
 const FORMAT: u64 = 1;
 
 /// Pages that redb may keep in memory. Its own default is a gigabyte.
-const CACHE_BYTES: usize = 48 * 1024 * 1024;
+const CACHE_BYTES: usize = 24 * 1024 * 1024;
 /// The same when all pages are in memory anyway.
 const MEMORY_CACHE_BYTES: usize = 8 * 1024 * 1024;
 
