@@ -93,6 +93,7 @@ contract Hub is IHubCore, Ledger, Authority {
         returns (bool)
     {
         require(token == HubStorage.data().token, "wrong-token");
+        require(msg.sender == token, "wrong-caller");
         _deposit(sender, amount, sender);
         if (data.length == 0) return true;
 
@@ -426,23 +427,23 @@ contract Hub is IHubCore, Ledger, Authority {
         Tasks.Head memory task = Tasks.read(taskid);
         require(task.status == Rules.REVEALING);
         require(block.timestamp < task.revealDeadline);
-        uint256 index = Tasks.find(taskid, task.ballots, msg.sender);
-        Tasks.Ballot memory ballot = Tasks.readBallot(taskid, index);
-        Tasks.Ballot memory first = index == task.group ? ballot : Tasks.readBallot(taskid, task.group);
-        require(ballot.group == task.group && !ballot.proved);
-        HubStorage.Task storage kept = HubStorage.data().tasks[taskid];
-        bytes32 result = kept.ballots[task.group].result;
-        require(result == (first.opened ? resultDigest : Rules.resultHash(taskid, resultDigest)));
-        require(kept.ballots[index].seal == Rules.resultSeal(msg.sender, taskid, resultDigest));
+        HubStorage.Ballot[4096] storage ballots = HubStorage.data().tasks[taskid].ballots;
+        uint256 index = Tasks.find(ballots, task.ballots, msg.sender);
+        uint256 own = ballots[index].head;
+        uint256 first = ballots[task.group].head;
+        require(Tasks.groupOf(own) == task.group && own & Tasks.PROVED == 0);
+        bool opened = first & Tasks.OPENED != 0;
+        bytes32 expected = opened ? resultDigest : Rules.resultHash(taskid, resultDigest);
+        require(ballots[task.group].result == expected);
+        require(ballots[index].seal == Rules.resultSeal(msg.sender, taskid, resultDigest));
 
-        if (!first.opened) {
-            first.opened = true;
-            kept.ballots[task.group].result = resultDigest;
-            if (index != task.group) Tasks.writeBallot(taskid, task.group, first);
+        if (!opened) {
+            ballots[task.group].result = resultDigest;
+            if (index == task.group) own |= Tasks.OPENED;
+            else ballots[task.group].head = first | Tasks.OPENED;
         }
-        ballot.proved = true;
-        kept.ballots[index].seal = 0;
-        Tasks.writeBallot(taskid, index, ballot);
+        ballots[index].head = own | Tasks.PROVED;
+        ballots[index].seal = 0;
 
         emit TaskReveal(taskid, msg.sender, resultDigest);
     }
@@ -454,11 +455,10 @@ contract Hub is IHubCore, Ledger, Authority {
         Deals.Terms memory deal = Deals.read(task.dealRef);
         require(msg.sender == deal.workerpoolOwner);
         require(block.timestamp < Rules.finalDeadline(deal));
-        Tasks.Ballot memory first = Tasks.readBallot(taskid, task.group);
-        require(block.timestamp >= task.revealDeadline && !first.opened);
+        HubStorage.Ballot storage first = HubStorage.data().tasks[taskid].ballots[task.group];
+        require(block.timestamp >= task.revealDeadline && first.head & Tasks.OPENED == 0);
 
-        first.rejected = true;
-        Tasks.writeBallot(taskid, task.group, first);
+        first.head |= Tasks.REJECTED;
         task.status = Rules.ACTIVE;
         task.group = 0;
         task.winners = 0;

@@ -46,6 +46,11 @@ library Tasks {
 
     uint256 internal constant MAX_BALLOTS = 2 ** 12 - 1;
 
+    /// @dev Marks of a ballot's word; see `Ballot`.
+    uint256 internal constant PROVED = 1 << 160;
+    uint256 internal constant REJECTED = 1 << 161;
+    uint256 internal constant OPENED = 1 << 162;
+
     function read(bytes32 taskid) internal view returns (Head memory head) {
         uint256 word = HubStorage.data().tasks[taskid].head;
         head.dealRef = word & type(uint128).max;
@@ -79,12 +84,19 @@ library Tasks {
     }
 
     /// @notice Index of a worker's ballot; reverts without.
-    function find(bytes32 taskid, uint256 ballots, address worker) internal view returns (uint256 index) {
-        HubStorage.Task storage kept = HubStorage.data().tasks[taskid];
-        for (; index < ballots; ++index) {
-            if (address(uint160(kept.ballots[index].head)) == worker) return index;
+    function find(HubStorage.Ballot[4096] storage cast, uint256 count, address worker)
+        internal
+        view
+        returns (uint256 index)
+    {
+        for (; index < count; ++index) {
+            if (address(uint160(cast[index].head)) == worker) return index;
         }
         revert();
+    }
+
+    function groupOf(uint256 ballot) internal pure returns (uint256) {
+        return (ballot >> 163) & MAX_BALLOTS;
     }
 
     function packOffset(bytes32 taskid, uint256 value) internal returns (uint256) {
@@ -94,10 +106,10 @@ library Tasks {
     function readBallot(bytes32 taskid, uint256 index) internal view returns (Ballot memory ballot) {
         uint256 word = HubStorage.data().tasks[taskid].ballots[index].head;
         ballot.worker = address(uint160(word));
-        ballot.proved = (word >> 160) & 1 != 0;
-        ballot.rejected = (word >> 161) & 1 != 0;
-        ballot.opened = (word >> 162) & 1 != 0;
-        ballot.group = (word >> 163) & MAX_BALLOTS;
+        ballot.proved = word & PROVED != 0;
+        ballot.rejected = word & REJECTED != 0;
+        ballot.opened = word & OPENED != 0;
+        ballot.group = groupOf(word);
         ballot.logWeight = (word >> 175) & 0xff;
         ballot.groupWeight = word >> 183;
         if (ballot.groupWeight == Narrow.MAX_73) {
@@ -111,8 +123,8 @@ library Tasks {
             groupWeight = Narrow.put(groupWeight, Narrow.MAX_73, Narrow.GROUP_WEIGHT, ballotKey(taskid, index));
         }
         HubStorage.data().tasks[taskid].ballots[index].head = uint256(uint160(ballot.worker))
-            | (ballot.proved ? uint256(1) << 160 : 0) | (ballot.rejected ? uint256(1) << 161 : 0)
-            | (ballot.opened ? uint256(1) << 162 : 0) | (ballot.group << 163) | (ballot.logWeight << 175)
+            | (ballot.proved ? PROVED : 0) | (ballot.rejected ? REJECTED : 0)
+            | (ballot.opened ? OPENED : 0) | (ballot.group << 163) | (ballot.logWeight << 175)
             | (groupWeight << 183);
     }
 

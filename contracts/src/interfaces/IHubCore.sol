@@ -41,8 +41,7 @@ interface IHubCore is IHubEvents {
     function withdraw(uint256 amount) external returns (bool);
     function withdrawTo(uint256 amount, address target) external returns (bool);
     /// @notice Deposits `amount` from `sender`, then runs `data` if it is a `matchOrders` call of `sender`'s own request.
-    /// @dev Called by the token (`approveAndCall`). The caller is not checked: with an allowance to the hub anyone can
-    /// turn `sender`'s tokens into `sender`'s stake, which can only be spent by its own signature.
+    /// @dev Only the token may call (`approveAndCall`): nobody else can turn `sender`'s tokens into stake.
     function receiveApproval(address sender, uint256 amount, address token, bytes calldata data)
         external
         returns (bool);

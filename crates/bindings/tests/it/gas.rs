@@ -15,6 +15,34 @@ use crate::world::{Actor, Done, World, app_call, dataset_call, match_call, pool_
 /// Operation, what the original takes, what we do.
 type Row = (&'static str, u64, u64);
 
+/// Of deployed code (EIP-170).
+const CODE_LIMIT: usize = 24_576;
+
+macro_rules! artifact {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../../../contracts/artifacts/", $name, ".json")))
+    };
+}
+
+const CONTRACTS: &[(&str, &str)] = &[
+    artifact!("Hub"),
+    artifact!("HubExtension"),
+    artifact!("HubProxy"),
+    artifact!("RLC"),
+    artifact!("AppRegistry"),
+    artifact!("DatasetRegistry"),
+    artifact!("WorkerpoolRegistry"),
+    artifact!("App"),
+    artifact!("Dataset"),
+    artifact!("Workerpool"),
+];
+
+fn deployed_size(artifact: &str) -> usize {
+    let (_, rest) = artifact.split_once("\"deployedSize\": ").unwrap();
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
 #[test]
 fn gas_is_as_committed() {
     let mut table = String::new();
@@ -27,6 +55,10 @@ fn gas_is_as_committed() {
     for (name, official, ours) in rows() {
         let percent = ours * 100 / official;
         writeln!(table, "{name:44} {official:>9} {ours:>9} {percent:>5}%").unwrap();
+    }
+    writeln!(table, "\n{:44} {:>9} {:>9}", "contract", "bytes", "limit").unwrap();
+    for (name, artifact) in CONTRACTS {
+        writeln!(table, "{name:44} {:>9} {CODE_LIMIT:>9}", deployed_size(artifact)).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts/snapshots/gas.txt");
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {

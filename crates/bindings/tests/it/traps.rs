@@ -509,38 +509,35 @@ fn a_request_of_many_tasks_is_matched_piece_by_piece() {
 }
 
 #[test]
-fn anyone_may_deposit_for_who_approved_but_only_the_requester_matches() {
+fn deposits_by_approval_come_from_the_token_and_match_only_their_own() {
     let (mut world, app, _, pool) = market();
     let owner = world.cast.owner.address();
     let requester = world.cast.requester.address();
-    let thief = world.cast.developer.address();
     let amount = U256::from(RLC);
-    world.tx(
-        owner,
-        world.rlc,
-        &rlc::transferCall { to: requester, amount: amount * U256::from(9) },
-    );
-    world.tx(
-        requester,
-        world.rlc,
-        &rlc::approveCall { spender: world.hub, amount: amount * U256::from(9) },
-    );
-    let receive =
-        |sender, token, data: Bytes| hub::receiveApprovalCall { sender, amount, token, data };
-    let token = world.rlc;
+    let (hub, token) = (world.hub, world.rlc);
+    for to in [requester, world.cast.sponsor.address()] {
+        world.tx(owner, token, &rlc::transferCall { to, amount: amount * U256::from(9) });
+    }
+    let easy = |data: Bytes| rlc::approveAndCallCall { spender: hub, amount, data };
     let before = world.account(requester).0;
-    world.tx(thief, world.hub, &receive(requester, token, Bytes::new()));
+    world.tx(requester, token, &easy(Bytes::new()));
     assert_eq!(world.account(requester).0, before + amount);
-    let wrong = receive(requester, app, Bytes::new());
-    assert_eq!(world.try_tx(thief, world.hub, &wrong).unwrap_err(), text("wrong-token"));
+
+    // Not by strangers, even with an allowance.
+    world.tx(requester, token, &rlc::approveCall { spender: hub, amount });
+    let receive =
+        |token| hub::receiveApprovalCall { sender: requester, amount, token, data: Bytes::new() };
+    let thief = world.cast.developer.address();
+    assert_eq!(world.try_tx(thief, hub, &receive(token)).unwrap_err(), text("wrong-caller"));
+    assert_eq!(world.try_tx(thief, hub, &receive(app)).unwrap_err(), text("wrong-token"));
+
     for length in 1..4 {
-        let short = receive(requester, token, vec![0x15; length].into());
-        assert_eq!(world.try_tx(thief, world.hub, &short).unwrap_err(), Refused::Empty);
+        let short = easy(vec![0x15; length].into());
+        assert_eq!(world.try_tx(requester, token, &short).unwrap_err(), Refused::Empty);
     }
     let unsupported = hub::UnsupportedOperation { selector: [1, 2, 3, 4].into() };
-    let call = receive(requester, token, vec![1, 2, 3, 4, 5].into());
     assert_eq!(
-        world.try_tx(thief, world.hub, &call).unwrap_err(),
+        world.try_tx(requester, token, &easy(vec![1, 2, 3, 4, 5].into())).unwrap_err(),
         Refused::Data(unsupported.abi_encode().into()),
     );
     let quartet = plain(&world, app, pool);
@@ -548,30 +545,24 @@ fn anyone_may_deposit_for_who_approved_but_only_the_requester_matches() {
     let data: Bytes = match_call(&signed).abi_encode().into();
     // Somebody else's request.
     let sponsor = world.cast.sponsor.address();
-    world.tx(owner, world.rlc, &rlc::transferCall { to: sponsor, amount });
-    let stranger = rlc::approveAndCallCall { spender: world.hub, amount, data: data.clone() };
     assert_eq!(
-        world.try_tx(sponsor, world.rlc, &stranger).unwrap_err(),
+        world.try_tx(sponsor, token, &easy(data.clone())).unwrap_err(),
         Refused::Data(hub::CallerIsNotTheRequester {}.abi_encode().into()),
     );
     // What the match refuses, with and without words.
     let mut refused = signed.clone();
     refused.request.category = U256::from(3);
-    let call = receive(requester, token, match_call(&refused).abi_encode().into());
-    assert_eq!(world.try_tx(thief, world.hub, &call).unwrap_err(), code_of_match("00"));
+    let call = easy(match_call(&refused).abi_encode().into());
+    assert_eq!(world.try_tx(requester, token, &call).unwrap_err(), code_of_match("00"));
     let mut nobody = plain(&world, Address::repeat_byte(5), pool);
     nobody.request.salt = B256::repeat_byte(5);
     let nobody = world.sign(nobody);
-    let call = receive(requester, token, match_call(&nobody).abi_encode().into());
+    let call = easy(match_call(&nobody).abi_encode().into());
     assert_eq!(
-        world.try_tx(thief, world.hub, &call).unwrap_err(),
+        world.try_tx(requester, token, &call).unwrap_err(),
         Refused::Data(hub::OperationFailed {}.abi_encode().into()),
     );
-    let done = world.tx(
-        requester,
-        world.rlc,
-        &rlc::approveAndCallCall { spender: world.hub, amount, data },
-    );
+    let done = world.tx(requester, token, &easy(data));
     assert_eq!(done.events().last().unwrap(), "OrdersMatched");
     world.assert_conserved();
 }

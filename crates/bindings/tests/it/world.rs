@@ -11,7 +11,7 @@ use orders::{AppOrder, DatasetOrder, Domain, Quartet, RequestOrder, WorkerpoolOr
 use primitives::{ResultDigest, Tag, TaskId};
 use revm::context::result::{ExecutionResult, Output};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
-use revm::database::{CacheDB, EmptyDB};
+use revm::database::{CacheDB, EmptyDB, WrapDatabaseRef};
 use revm::primitives::hardfork::SpecId;
 use revm::state::{AccountInfo, Bytecode};
 use revm::{Context, ExecuteCommitEvm as _, ExecuteEvm as _, MainBuilder as _, MainContext as _};
@@ -217,7 +217,7 @@ impl World {
     pub(crate) fn try_view(&self, to: Address, call: &impl SolCall) -> Result<Bytes, Refused> {
         let tx = self.env(Address::ZERO, TxKind::Call(to), call.abi_encode().into(), U256::ZERO);
         let mut evm = Context::mainnet()
-            .with_db(self.db.clone())
+            .with_db(WrapDatabaseRef(&self.db))
             .with_block(self.block())
             .with_cfg(config())
             .build_mainnet();
