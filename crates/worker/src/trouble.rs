@@ -169,3 +169,34 @@ fn tail(text: &str) -> String {
     let start = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     text[start..].to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_travels_is_bounded() {
+        let kind = sandbox::FailureKind::NonZeroExit { code: 2 };
+        let printed = "é".repeat(TAIL_BYTES_MAX);
+        let run =
+            sandbox::Failure { kind, stdout_tail: printed.clone(), stderr_tail: "short".into() };
+        let report = Trouble::from(run).report();
+        assert_eq!(report.exit_code, Some(2));
+        assert!(
+            report.stdout_tail.len() <= TAIL_BYTES_MAX && printed.ends_with(&report.stdout_tail)
+        );
+        assert_eq!(report.stderr_tail, "short");
+        let report = Trouble::Upload("x".repeat(1 << 20)).report();
+        assert_eq!(report.failure.message.chars().count(), MESSAGE_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_failed_input_is_the_requesters_unless_the_network_is_ours() {
+        let blame = |error| Trouble::Input { url: "http://x".to_owned(), error }.blame();
+        assert_eq!(blame(FetchError::Status(404)), Blame::Input);
+        assert_eq!(blame(FetchError::Private), Blame::Input);
+        assert_eq!(blame(FetchError::TooLarge(1)), Blame::Input);
+        assert_eq!(blame(FetchError::Status(503)), Blame::Worker);
+        assert_eq!(blame(FetchError::Connection("reset".to_owned())), Blame::Worker);
+    }
+}

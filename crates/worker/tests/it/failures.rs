@@ -1,6 +1,6 @@
 //! What goes wrong, and how the scheduler is told.
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use expect_test::{Expect, expect};
 use wire::link::{ToScheduler, ToWorker};
 
@@ -46,6 +46,12 @@ async fn each_failure_is_named_and_blamed() {
             expect![[r#"
                 GM-4116 App exit 3 no luck
                 the program exited with code 3"#]],
+        ),
+        (
+            Request { callback: Address::repeat_byte(0xca), ..Request::of("echo") },
+            expect![[r#"
+                GM-4227 App 
+                the deal has a callback, and the program gave no callback-data"#]],
         ),
         (
             with_params(r#"{"iexec_result_encryption":true}"#),

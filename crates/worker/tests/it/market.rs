@@ -64,6 +64,8 @@ pub(crate) struct Request {
     pub(crate) params: String,
     /// How many tasks.
     pub(crate) size: u64,
+    /// What contract receives the result.
+    pub(crate) callback: Address,
 }
 
 impl Request {
@@ -76,6 +78,7 @@ impl Request {
             trust: 1,
             params: r#"{"iexec_args":"hello"}"#.to_owned(),
             size: 1,
+            callback: Address::ZERO,
         }
     }
 }
@@ -120,7 +123,7 @@ impl Market {
             hub: client.hub(),
             signer: signer(SCHEDULER),
         };
-        let files = ["echo", "wait", "fail"].map(|name| (name, name));
+        let files = ["echo", "wait", "call", "fail"].map(|name| (name, name));
         let files = files.into_iter().chain([("text", " world")]).collect::<HashMap<_, _>>();
         let (doors, arrivals) = Doors::new(identity, files);
         let origin = serve(doors.router()).await;
@@ -202,7 +205,7 @@ impl Market {
             owner: self.owner.address(),
             name: request.params.clone(),
             kind: request.kind.to_owned(),
-            multiaddr: request.multiaddr.into_bytes().into(),
+            multiaddr: request.multiaddr.clone().into_bytes().into(),
             checksum: request.checksum.unwrap_or(checksum),
             mrenclave: Bytes::new(),
         };
@@ -210,16 +213,17 @@ impl Market {
         if !self.client.has_code(app).await.unwrap() {
             self.owner.execute(calls::create_app(&self.client.contracts(), new)).await.unwrap();
         }
-        let quartet = self.quartet(app, request.trust, request.size, request.params);
+        let quartet = self.quartet(app, &request);
         let call = calls::match_orders(self.client.hub(), &quartet);
         self.requester.execute(call).await.unwrap();
         let deal = quartet.deal_id(&self.client.domain(), U256::ZERO);
         Bought::of(deal, 0)
     }
 
-    fn quartet(&self, app: Address, trust: u64, size: u64, params: String) -> Quartet {
+    fn quartet(&self, app: Address, wanted: &Request) -> Quartet {
         let domain = self.client.domain();
-        let (volume, trust, salt) = (U256::from(size), U256::from(trust), B256::random());
+        let (volume, trust) = (U256::from(wanted.size), U256::from(wanted.trust));
+        let salt = B256::random();
         let app = AppOrder { app, price: U256::ZERO, volume, salt, ..AppOrder::default() };
         let workerpool = WorkerpoolOrder {
             workerpool: self.workerpool,
@@ -235,7 +239,8 @@ impl Market {
             requester: self.requester.address(),
             volume,
             trust,
-            params,
+            callback: wanted.callback,
+            params: wanted.params.clone(),
             salt,
             ..RequestOrder::default()
         };

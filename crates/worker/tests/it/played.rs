@@ -25,8 +25,8 @@ use wire::scheduler::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs "programs" that are words: `echo` prints its arguments and inputs, `wait` does so when it is let through, `fail`
-/// fails.
+/// Runs "programs" that are words: `echo` prints its arguments and inputs, `wait` does so when it is let through, `call`
+/// gives data for a callback, `fail` fails.
 pub(crate) struct Player {
     pub(crate) may_end: Arc<Semaphore>,
 }
@@ -45,8 +45,10 @@ impl Runtime for Player {
         let program = fs::read_to_string(&execution.program).unwrap();
         let mut executed =
             Executed { exit_code: 0, stdout: Bytes::new(), stderr: Bytes::new(), fuel_used: 1 };
+        let mut computed = r#"{"deterministic-output-path":"/iexec_out/stdout.txt"}"#;
         match program.as_str() {
             "echo" => {}
+            "call" => computed = r#"{"callback-data":"0xc0ffee"}"#,
             "wait" => tokio::select! {
                 turn = self.may_end.acquire() => turn.unwrap().forget(),
                 () = cancel.cancelled() => return Err(sandbox::FailureKind::Cancelled.into()),
@@ -64,7 +66,6 @@ impl Runtime for Player {
             }
         }
         executed.stdout = printed.into_bytes().into();
-        let computed = r#"{"deterministic-output-path":"/iexec_out/stdout.txt"}"#;
         fs::write(execution.output.join("computed.json"), computed).unwrap();
         Ok(executed)
     }

@@ -1,5 +1,6 @@
 //! From the assignment to the end.
 
+use alloy_primitives::Address;
 use chain::{ContributionStatus, TaskStatus};
 use primitives::{ResultHash, TaskId};
 use verdict::result_hash;
@@ -60,6 +61,23 @@ async fn at_trust_1_one_worker_computes_uploads_and_ends_the_task() {
     played.say(ToWorker::Release { task_id: bought.task }).await;
     market.when(left, |count| *count == 0).await;
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_contract_receives_is_not_uploaded() {
+    let mut market = Market::open().await;
+    let (worker, mut played) = market.worker(0).await;
+    let callback = Address::repeat_byte(0xca);
+    let bought = market.buy(Request { callback, ..Request::of("call") }).await;
+    market.initialize(&bought).await;
+    played.say(bought.assign()).await;
+    computed(&mut played, bought.task).await;
+    played.say(market.contribute(&bought, worker.handle.address())).await;
+    let task = market.task_when(bought.task, |task| task.status == TaskStatus::Completed).await;
+    let results = format!(r#"{{ "storage": "ethereum", "location": "{callback}" }}"#);
+    assert_eq!(task.results, results.into_bytes());
+    assert_eq!(task.results_callback.to_vec(), [0xc0, 0xff, 0xee]);
+    assert!(market.doors.uploads.lock().await.is_empty());
 }
 
 #[tokio::test]
