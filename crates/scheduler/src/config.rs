@@ -68,7 +68,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             open_tasks_max: 2_000,
-            kept_tasks_max: 20_000,
+            kept_tasks_max: 5_000,
             workers_max: 1_024,
             initialize_batch: 50,
             messages_per_second: 5_000,

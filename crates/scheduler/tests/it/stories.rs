@@ -4,6 +4,7 @@ use alloy_primitives::{B256, U256};
 use chain::{ContributionStatus, TaskStatus, Wallet, calls};
 use primitives::{CategoryId, Nrlc, TaskId};
 use scheduler::{Config, Offer};
+use serde_json::json;
 use wire::link::{Blame, LinkError, ToScheduler, ToWorker};
 use wire::scheduler::SchedulerClient;
 
@@ -139,6 +140,18 @@ async fn a_restart_finishes_what_was_begun() {
     let desk = market.scheduler(market.config()).await;
     assert!(desk.handle.ready().await);
     assert_eq!(desk.handle.unfinished_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_chain_takes_back_is_done_again() {
+    let market = Market::open().await;
+    let desk = market.scheduler(market.config()).await;
+    let (_, tasks) = market.buy(1, 2).await;
+    market.until_all(&tasks, TaskStatus::Active).await;
+    // The block of the initialisation goes; the deal's stays.
+    market.ask("anvil_rollback", json!([1])).await;
+    let _worker = FakeWorker::start(&market, &desk, 3, Manner::Honest).await;
+    market.until_all(&tasks, TaskStatus::Completed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
