@@ -144,7 +144,9 @@ impl Reader {
         let concerned = !self.watched.is_empty()
             && headers.iter().any(|header| header.may_concern(&self.watched));
         let mut events = if concerned {
-            self.events_between(first.number(), last.number(), last.hash).await?
+            let events = self.events_between(first.number(), last.number()).await?;
+            self.still_in_place(last).await?;
+            events
         } else {
             BTreeMap::new()
         };
@@ -156,8 +158,8 @@ impl Reader {
             .collect())
     }
 
-    /// Blocks `from..=to` that have events, and always the last: enough to move a cursor to `to`. The first block
-    /// must follow `parent`, unless that is zero.
+    /// Blocks `from..=to` that have events, and always the last: enough to move a cursor to `to`, and all of one branch.
+    /// The first block must follow `parent`, unless that is zero.
     pub(crate) async fn range(&self, from: u64, to: u64, parent: B256) -> Result<Vec<MarketBlock>> {
         let first = self.sure_header(from).await?;
         if !parent.is_zero() && first.parent_hash != parent {
@@ -167,7 +169,7 @@ impl Reader {
         let mut events = if self.watched.is_empty() {
             BTreeMap::new()
         } else {
-            self.events_between(from, to, last.hash).await?
+            self.events_between(from, to).await?
         };
         events.entry(to).or_default();
         let numbers: BTreeSet<u64> = events.keys().copied().collect();
@@ -178,6 +180,7 @@ impl Reader {
                 .map(|number| self.sure_header(number)),
         )
         .await?;
+        self.still_in_place(&last).await?;
         let mut blocks: Vec<MarketBlock> = headers
             .iter()
             .map(|header| {
@@ -193,23 +196,22 @@ impl Reader {
         header.ok_or_else(|| Error::new("reading blocks", ErrorKind::Moved))
     }
 
-    /// Events by block number. That `last` is in place before and after the question means that the answer is of
-    /// its branch.
-    async fn events_between(
-        &self,
-        from: u64,
-        to: u64,
-        last: B256,
-    ) -> Result<BTreeMap<u64, Vec<ChainEvent>>> {
+    /// That a block is in place before and after other questions means that their answers are of its branch.
+    async fn still_in_place(&self, last: &Header) -> Result<()> {
+        match self.sure_header(last.number()).await?.hash == last.hash {
+            true => Ok(()),
+            false => Err(Error::new("reading blocks", ErrorKind::Moved)),
+        }
+    }
+
+    /// Events by block number.
+    async fn events_between(&self, from: u64, to: u64) -> Result<BTreeMap<u64, Vec<ChainEvent>>> {
         let filter = json!([{
             "fromBlock": U64::from(from),
             "toBlock": U64::from(to),
             "address": &*self.watched,
         }]);
         let logs: Vec<Log> = self.rpc.request("eth_getLogs", filter).await?;
-        if self.sure_header(to).await?.hash != last {
-            return Err(Error::new("reading blocks", ErrorKind::Moved));
-        }
         let mut by_block: BTreeMap<u64, Vec<Log>> = BTreeMap::new();
         for log in logs {
             by_block.entry(log.block_number.unwrap_or(to)).or_default().push(log);
