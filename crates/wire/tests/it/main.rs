@@ -1,5 +1,6 @@
 //! The wire over real sockets, and the shapes that cross it.
 
+mod ipfs;
 mod link;
 mod market;
 mod scheduler;

@@ -1,0 +1,100 @@
+//! Storing and fetching through a gateway that keeps one thing, and a market that describes itself.
+
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Multipart, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use parking_lot::Mutex;
+use wire::ClientError;
+use wire::description::{self, Contracts, Description};
+use wire::ipfs::IpfsClient;
+
+use crate::{address, serve};
+
+type Kept = Arc<Mutex<Vec<u8>>>;
+
+async fn add(State(kept): State<Kept>, mut form: Multipart) -> String {
+    let field = form.next_field().await.expect("a form").expect("a field");
+    let name = field.file_name().expect("a file name").to_owned();
+    let content = field.bytes().await.expect("content").to_vec();
+    let size = content.len();
+    *kept.lock() = content;
+    // A folder's entries come first, its root last.
+    format!(
+        "{{\"Name\":\"x\",\"Hash\":\"QmOther\",\"Size\":\"1\"}}\n{{\"Name\":\"{name}\",\"Hash\":\"QmKept\",\"Size\":\"{size}\"}}\n"
+    )
+}
+
+async fn client() -> IpfsClient {
+    let kept = Kept::default();
+    let give = |State(kept): State<Kept>| async move { Bytes::from(kept.lock().clone()) };
+    let router = Router::new()
+        .route("/api/v0/add", post(add))
+        .route("/ipfs/QmKept", get(give))
+        .route("/ipfs/QmBroken", get(|| async { StatusCode::BAD_GATEWAY }))
+        .with_state(kept);
+    IpfsClient::new(&serve(router).await).expect("a client")
+}
+
+#[tokio::test]
+async fn what_was_stored_is_fetched_within_limits() {
+    let (client, dir) = (client().await, tempfile::tempdir().expect("a directory"));
+    let stored = client.add_bytes("a.txt", Bytes::from_static(b"hello")).await.expect("is stored");
+    assert_eq!((stored.location().as_str(), stored.size_bytes), ("/ipfs/QmKept", 5));
+    assert_eq!(client.fetch("/ipfs/QmKept", 5).await.expect("is there"), "hello");
+    assert!(client.has("QmKept").await.expect("answers"));
+    let too_large = client.fetch("/ipfs/QmKept", 4).await.expect_err("too large");
+    assert!(matches!(too_large, ClientError::TooLarge { limit_bytes: 4, .. }), "{too_large:?}");
+
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    std::fs::write(&from, vec![7; 300_000]).expect("writes");
+    assert_eq!(client.add_file(&from).await.expect("is stored").size_bytes, 300_000);
+    assert_eq!(client.fetch_to_file("QmKept", &to, 300_000).await.expect("is there"), 300_000);
+    assert_eq!(std::fs::read(&to).expect("reads"), vec![7; 300_000]);
+    let too_large = client.fetch_to_file("QmKept", &to, 299_999).await.expect_err("too large");
+    assert!(!too_large.is_retryable(), "{too_large}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_told_apart() {
+    let client = client().await;
+    let missing = client.fetch("QmMissing", 10).await.expect_err("is not there");
+    assert!(missing.is_not_found() && !missing.is_retryable(), "{missing}");
+    assert!(!client.has("QmMissing").await.expect("answers"));
+    let broken = client.fetch("QmBroken", 10).await.expect_err("is broken");
+    assert!(broken.is_retryable(), "{broken}");
+    let nowhere = client.add_file("/does/not/exist".as_ref()).await.expect_err("no such file");
+    assert!(matches!(nowhere, ClientError::File { .. }), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn a_market_describes_itself() {
+    let described = Description {
+        origin: "http://127.0.0.1:1".into(),
+        rpc: "http://127.0.0.1:1".into(),
+        ws: "ws://127.0.0.1:1".into(),
+        chain_id: 65_535,
+        contracts: Contracts {
+            hub: address(1),
+            rlc: address(2),
+            app_registry: address(3),
+            dataset_registry: address(4),
+            workerpool_registry: address(5),
+        },
+        workerpools: vec![description::Workerpool {
+            address: address(6),
+            description: None,
+            api_url: Some("http://127.0.0.1:1".into()),
+        }],
+        apps: vec![description::App { name: "wordcount".into(), address: Address::ZERO }],
+        version: "0.1.0".into(),
+        simulated: None,
+    };
+    let answer = described.clone();
+    let url = serve(description::router(move || answer.clone())).await;
+    assert_eq!(description::fetch(&url).await.expect("answers"), described);
+}
