@@ -13,7 +13,7 @@ use etcetera::BaseStrategy;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, OrFail};
 
 /// The form of a data directory that this binary reads and writes. Raise it when an older binary could not read it, or
 /// this one could not read an older one's.
@@ -115,8 +115,11 @@ fn check_version(path: &Path) -> Result<(), Failure> {
         Err(_) if path.join("market.json").exists() || path.join("chain").exists() => {
             Err(failure(format!("the data directory {} does not say its version", path.display())))
         }
-        Err(_) => fs::write(&file, format!("{DATA_VERSION}\n"))
-            .map_err(|error| failure(format!("cannot write {}", file.display())).because(error)),
+        Err(_) => fs::write(&file, format!("{DATA_VERSION}\n")).or_fail(
+            "GM-6003",
+            Exit::Market,
+            &format!("cannot write {}", file.display()),
+        ),
     }
 }
 
@@ -154,7 +157,7 @@ pub fn running() -> Vec<Url> {
             Some((made, note.get("origin")?.as_str()?.parse().ok()?))
         })
         .collect();
-    notes.sort_by(|left, right| right.0.cmp(&left.0));
+    notes.sort_by_key(|(made, _)| std::cmp::Reverse(*made));
     notes.into_iter().map(|(_, origin)| origin).collect()
 }
 

@@ -73,6 +73,9 @@ async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failu
     ));
     let matched = purchase.buy(&offer).await?;
     talk.say(format!("deal      {}", matched.deal()));
+    if let Some(task) = matched.only_task() {
+        talk.say(format!("task      {task}"));
+    }
     matched.outcome(talk).await
 }
 

@@ -36,7 +36,8 @@ pub(super) async fn earn(access: &Access, workers: &[Address]) -> Result<(), Fai
 async fn are_veterans(access: &Access, workers: &[Address]) -> Result<bool, Failure> {
     for worker in workers {
         let score = access.client().score(*worker).await;
-        if score.map_err(|error| super::founding::not_founded(&error))? < U256::from(VETERAN_SCORE) {
+        if score.map_err(|error| super::founding::not_founded(&error))? < U256::from(VETERAN_SCORE)
+        {
             return Ok(false);
         }
     }

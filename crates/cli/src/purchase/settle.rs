@@ -65,6 +65,11 @@ impl Matched<'_> {
         self.deal
     }
 
+    /// The task's id, if there is only one.
+    pub fn only_task(&self) -> Option<TaskId> {
+        (self.purchase.wish.tasks == 1).then(|| task_id(self.deal, U256::ZERO))
+    }
+
     /// Watches the tasks until all are paid, downloads and checks the results.
     ///
     /// # Errors
@@ -193,8 +198,8 @@ impl Matched<'_> {
         let dir = tempfile::tempdir().or_fail("GM-5007", Exit::Market, "no temporary directory")?;
         let archive = dir.path().join("result.zip");
         access.ipfs.fetch_to_file(&location, &archive, RESULT_BYTES_MAX).await.or_fail(
-            "GM-5101",
-            Exit::Unverified,
+            "GM-5102",
+            Exit::Market,
             &format!("the result of task {task} cannot be downloaded"),
         )?;
         let digest_on_chain = on_chain.digest;
