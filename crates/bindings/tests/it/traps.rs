@@ -42,6 +42,7 @@ fn plain(world: &World, app: Address, pool: Address) -> Quartet {
 
 /// A change to four orders that match, and how the match is refused then.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "the expectation is written where it is passed")]
 fn check_refused(change: impl FnOnce(&mut World, &mut Quartet), refused: Refused) {
     let (mut world, app, dataset, pool) = market();
     let mut quartet = world.quartet(app, dataset, pool);
@@ -334,6 +335,57 @@ fn a_stake_ratio_has_no_bound() {
 }
 
 #[test]
+fn amounts_and_times_may_be_wider_than_their_share_of_a_word() {
+    let (mut world, app, _, pool) = market();
+    // A token that says yes to everything gives stake without end.
+    world.replace_code(world.rlc, code::ONE);
+    let owner = world.cast.owner.address();
+    let (requester, scheduler) = (world.cast.requester.address(), world.cast.scheduler.address());
+    let worker = world.cast.workers[0].address();
+    let amount = U256::ONE << 200;
+    let before = world.account(requester).0;
+    for who in [requester, scheduler, worker] {
+        world.tx(who, world.hub, &hub::depositCall { amount });
+    }
+    assert_eq!(world.account(requester).0, before + amount);
+    let seconds = U256::ONE << 60;
+    let category = hub::createCategoryCall {
+        name: "ages".into(),
+        description: String::new(),
+        workClockTimeRef: seconds,
+    };
+    world.tx(owner, world.hub, &category);
+
+    let mut quartet = plain(&world, app, pool);
+    let price = U256::ONE << 190;
+    (quartet.workerpool.price, quartet.request.workerpool_max_price) = (price, price);
+    (quartet.workerpool.category, quartet.request.category) = (U256::from(5), U256::from(5));
+    quartet.request.volume = U256::from(2);
+    let dealid = world.deal(quartet);
+    let deal = world.view_deal(dealid);
+    let stake = price * U256::from(30) / U256::from(100);
+    assert_eq!((deal.workerpool.price, deal.workerStake), (price, stake));
+    assert_eq!(world.account(requester).1, (price + U256::from(1_000)) * U256::from(2));
+
+    let (done, failed) = (world.initialize(dealid, 0), world.initialize(dealid, 1));
+    world.contribute(done, 0, keccak256("x"));
+    let task = world.view_task(done);
+    assert_eq!(task.revealDeadline, U256::from(world.now) + seconds * U256::from(2));
+    assert_eq!(task.finalDeadline, U256::from(world.now) + seconds * U256::from(10));
+    world.reveal(done, 0, keccak256("x"));
+    world.try_finalize(done, b"").unwrap();
+    let claim = hub::claimCall { taskid: failed };
+    assert_eq!(world.try_tx(owner, world.hub, &claim).unwrap_err(), Refused::Empty);
+    assert_eq!(world.account(requester).1, price + U256::from(1_000));
+    assert_eq!(world.account(scheduler).1, stake);
+    assert_eq!(world.account(worker).1, U256::ZERO);
+    // Back below, and all of it out.
+    let (free, _) = world.account(worker);
+    world.tx(worker, world.hub, &hub::withdrawCall { amount: free });
+    assert_eq!(world.account(worker).0, U256::ZERO);
+}
+
+#[test]
 fn long_texts_take_another_way_to_the_same_views() {
     let (mut world, app, _, pool) = market();
     let mut quartet = plain(&world, app, pool);
@@ -550,7 +602,7 @@ fn deposits_by_approval_come_from_the_token_and_match_only_their_own() {
         Refused::Data(hub::CallerIsNotTheRequester {}.abi_encode().into()),
     );
     // What the match refuses, with and without words.
-    let mut refused = signed.clone();
+    let mut refused = signed;
     refused.request.category = U256::from(3);
     let call = easy(match_call(&refused).abi_encode().into());
     assert_eq!(world.try_tx(requester, token, &call).unwrap_err(), code_of_match("00"));
@@ -652,7 +704,7 @@ fn reopening_rejects_the_winners_for_good() {
     quartet.request.trust = U256::from(2);
     let dealid = world.deal(quartet);
     let taskid = world.initialize(dealid, 0);
-    let (first, second) = (keccak256("first"), keccak256("second"));
+    let first = keccak256("first");
     world.contribute(taskid, 0, first);
     let scheduler = world.cast.scheduler.address();
     let reopen = hub::reopenCall { taskid };
@@ -687,7 +739,6 @@ fn reopening_rejects_the_winners_for_good() {
         world.view_contribution(taskid, 0).resultHash,
         world.view_contribution(taskid, 1).resultHash
     );
-    let _ = second;
     world.assert_conserved();
 }
 
