@@ -277,16 +277,23 @@ struct Service {
 
 impl Service {
     async fn run(self) {
-        let drained = self.drained();
-        let stop = self.stop.clone();
+        let work = async {
+            tokio::select! {
+                () = self.stay_connected() => {}
+                () = self.drained() => self.stop.cancel(),
+            }
+            self.settle().await;
+        };
+        let late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(SETTLE_TIME).await;
+        };
         tokio::select! {
-            () = self.stay_connected() => {}
-            () = drained => stop.cancel(),
-        }
-        self.desk.jobs.close();
-        let settled = tokio::time::timeout(SETTLE_TIME, self.desk.jobs.wait()).await;
-        if settled.is_err() {
-            tracing::warn!(worker = %self.desk.worker, "ended before all was settled; the journal knows");
+            () = work => {}
+            () = late => {
+                let worker = self.desk.worker;
+                tracing::warn!(%worker, "ended before all was settled; the journal knows");
+            }
         }
         self.desk.voice.detach();
         self.state.send_replace(LinkState::Stopped);
@@ -354,7 +361,7 @@ impl Service {
             let heard = tokio::select! {
                 () = self.stop.cancelled() => {
                     self.desk.voice.say(&ToScheduler::Draining {}).await;
-                    let _ = tokio::time::timeout(SETTLE_TIME, self.settle()).await;
+                    self.settle().await;
                     break;
                 }
                 heard = receiver.recv() => heard,
@@ -375,6 +382,7 @@ impl Service {
         self.state.send_replace(LinkState::Connecting);
     }
 
+    /// Waits for all jobs; none is begun any more.
     async fn settle(&self) {
         self.desk.jobs.close();
         self.desk.jobs.wait().await;

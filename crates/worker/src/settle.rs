@@ -275,7 +275,9 @@ impl Desk {
         let mut looks_left = if stage == Stage::Contributing { LOOKS_FOR_ARRIVAL } else { 1 };
         let mut pause = WATCH_PAUSE_MIN;
         loop {
-            match self.at_stake(task, finding).await {
+            let look = self.stop.run_until_cancelled(self.at_stake(task, finding));
+            let Some(seen) = look.await else { return false };
+            match seen {
                 Ok(AtStake::Nothing | AtStake::Upload) if looks_left <= 1 => return true,
                 Ok(AtStake::Nothing | AtStake::Upload) => looks_left -= 1,
                 Ok(AtStake::Waiting) => looks_left = 1,
