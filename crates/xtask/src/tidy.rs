@@ -26,7 +26,7 @@ const SIDEWAYS: [usize; 3] = [1, 2, 5];
 
 /// Crates of others that only these rooms may hold, and why.
 const KEPT: [(&str, &[&str], &str); 6] = [
-    ("alloy-provider", &["chain"], "only chain holds a provider"),
+    ("alloy-rpc-client", &["chain"], "only chain talks to a node"),
     ("revm", &["devchain"], "only devchain executes"),
     ("sqlx", &["store"], "only store knows SQL"),
     ("wasmtime", &["sandbox"], "only sandbox runs programs"),

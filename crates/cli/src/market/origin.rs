@@ -11,6 +11,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -57,6 +58,12 @@ impl Origin {
             let app = first.fallback(move |request: Request| answer_later(later.clone(), request));
             app.layer(wire::market::cors()).into_make_service_with_connect_info::<SocketAddr>()
         };
+        // Short messages follow each other here (a new head, then an answer): none may wait for the other's receipt.
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "a connection keeps its delay");
+            }
+        });
         let task = tokio::spawn(async move {
             let served = axum::serve(listener, routes)
                 .with_graceful_shutdown(async move { stop.cancelled().await })
