@@ -613,7 +613,8 @@ impl Task {
     /// Past the final deadline: nothing but a claim is possible, and that only once the task exists on chain.
     fn bury(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
         if self.status != Status::Doomed {
-            self.doom(now, too_late(), actions);
+            let failure = if self.consensus.is_some() { not_shown() } else { too_late() };
+            self.doom(now, failure, actions);
         }
         if !self.initialized {
             if self.may_send(Call::Initialize, now) {
@@ -739,6 +740,15 @@ fn too_late() -> Failure {
         "GM-4201",
         "no consensus before the deadline for contributions",
         "buy the run again, from a workerpool with more workers or in a longer category",
+    )
+}
+
+fn not_shown() -> Failure {
+    Failure::new(
+        Blame::Worker,
+        "GM-4208",
+        "workers agreed on a result, but none of them brought it before the final deadline",
+        "buy the run again, from another workerpool",
     )
 }
 
