@@ -612,14 +612,14 @@ fn every_status_meets_every_event() {
           2 claimed -> Failed [release 1, release 2, report failed]
         Revealing:
           2200 tick -> Revealing [ask-reveal 1]
-          3000 tick -> Doomed [report doomed GM-4201, claim]
+          3000 tick -> Doomed [report doomed GM-4208, claim]
           2 back 1 -> Revealing [ask-reveal 1]
           2 reopened -> Active wants 2 []
           2 finalized -> Completed [release 1, release 2, report completed]
           2 claimed -> Failed [release 1, release 2, report failed]
         Finalizing:
           2200 tick -> Finalizing [finalize]
-          3000 tick -> Doomed [report doomed GM-4201, claim]
+          3000 tick -> Doomed [report doomed GM-4208, claim]
           2 reopened -> Active wants 2 []
           2 finalized -> Completed [release 1, report completed]
           2 claimed -> Failed [release 1, report failed]
