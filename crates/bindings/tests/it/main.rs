@@ -6,5 +6,6 @@ mod abi;
 mod chaos;
 mod gas;
 mod lifecycle;
+mod reentrancy;
 mod traps;
 mod world;
