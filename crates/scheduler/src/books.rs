@@ -89,6 +89,8 @@ struct WorkerEntry {
     score: U256,
     draining: bool,
     computing: BTreeSet<TaskId>,
+    /// Tasks given to it since it connected.
+    given: u64,
 }
 
 /// The books.
@@ -255,6 +257,7 @@ impl Books {
             score,
             draining: false,
             computing: BTreeSet::new(),
+            given: 0,
         };
         self.workers.insert(worker, entry);
         for task in holding {
@@ -467,7 +470,7 @@ impl Books {
         for replica in entry.task.replicas() {
             if let Some(worker) = self.workers.get_mut(&replica.worker) {
                 if replica.is_computing() {
-                    worker.computing.insert(id);
+                    worker.given += u64::from(worker.computing.insert(id));
                 } else {
                     worker.computing.remove(&id);
                 }
@@ -701,6 +704,7 @@ impl WorkerEntry {
         (free > 0 && !self.draining).then_some(WorkerView {
             worker,
             free,
+            given: self.given,
             weight: self.weight,
             runtimes: &self.capabilities.runtimes,
         })

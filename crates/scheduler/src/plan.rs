@@ -1,8 +1,9 @@
 //! Who takes what: from all that is known to the steps to take. Pure, so every decision can be looked at in a test.
 //!
 //! Started tasks come before fresh ones (somebody's stake or time hangs on them), then those with the earlier deadline,
-//! then first come first served. The worker with the most free slots is asked, the heavier one among equals. Deals
-//! larger than the window are opened bit by bit, the oldest first.
+//! then first come first served. The worker with the most free slots is asked; among equals the one that was given the
+//! fewest tasks, so that a newcomer gets its share and can earn a reputation; then the heavier one. Deals larger than the
+//! window are opened bit by bit, the oldest first.
 
 use std::cmp::Reverse;
 
@@ -39,6 +40,8 @@ pub struct WorkerView<'a> {
     pub worker: Address,
     /// How many more tasks it can compute at once.
     pub free: u32,
+    /// How many tasks it was given before.
+    pub given: u64,
     /// How much its word counts.
     pub weight: U256,
     /// What it can run.
@@ -100,9 +103,10 @@ fn take(need: &Need<'_>, workers: &mut [WorkerView<'_>], steps: &mut Vec<Step>) 
         return;
     }
     // Among equals the lowest address, so that the choice does not depend on the order of the list.
-    able.sort_by_key(|it| (Reverse(it.free), Reverse(it.weight), it.worker));
+    able.sort_by_key(|it| (Reverse(it.free), it.given, Reverse(it.weight), it.worker));
     for best in able.into_iter().take(need.task.wanted()) {
         best.free -= 1;
+        best.given += 1;
         let (task, worker, weight) = (need.task.id, best.worker, best.weight);
         steps.push(Step::Take { task, worker, weight });
     }

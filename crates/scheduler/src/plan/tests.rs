@@ -66,6 +66,7 @@ fn check(stories: &[&str], workers: &[(u8, u32, u64)], expected: &Expect) {
     let view = |(number, free, weight): &(u8, u32, u64)| WorkerView {
         worker: worker(*number),
         free: *free,
+        given: 0,
         weight: U256::from(*weight),
         runtimes: &runtimes,
     };
@@ -92,9 +93,9 @@ fn tasks_spread_over_free_slots() {
         &["1:", "2:", "3:", "4:"],
         &[(1, 2, 2), (2, 1, 2)],
         &expect![[r#"
-        task 1 to worker 1
-        task 2 to worker 1
-        task 3 to worker 2"#]],
+            task 1 to worker 1
+            task 2 to worker 2
+            task 3 to worker 1"#]],
     );
     check(&["1:"], &[(1, 1, 2), (2, 1, 4)], &expect!["task 1 to worker 2"]);
 }
@@ -130,11 +131,33 @@ fn a_lost_worker_is_replaced_or_asked_again_when_there_is_nobody_else() {
 fn who_cannot_run_it_is_not_asked() {
     let task = task("1:");
     let runtimes = ["docker".to_owned()];
-    let workers =
-        vec![WorkerView { worker: worker(1), free: 1, weight: U256::ONE, runtimes: &runtimes }];
+    let workers = vec![WorkerView {
+        worker: worker(1),
+        free: 1,
+        given: 0,
+        weight: U256::ONE,
+        runtimes: &runtimes,
+    }];
     let needs = vec![Need { task: &task, runtime: "wasm" }];
     let world = World { needs, workers, deals: Vec::new(), window: 0 };
     assert_eq!(plan(&world), []);
+}
+
+#[test]
+fn a_newcomer_gets_its_share_before_a_busy_veteran() {
+    let task = task("1: trust 1");
+    let runtimes = ["wasm".to_owned()];
+    let view = |number, given, weight| WorkerView {
+        worker: worker(number),
+        free: 2,
+        given,
+        weight: U256::from(weight),
+        runtimes: &runtimes,
+    };
+    let workers = vec![view(1, 9, 4), view(2, 0, 2), view(3, 0, 3)];
+    let needs = vec![Need { task: &task, runtime: "wasm" }];
+    let world = World { needs, workers, deals: Vec::new(), window: 0 };
+    assert_eq!(shown(&plan(&world)), "task 1 to worker 3");
 }
 
 #[test]
@@ -166,7 +189,7 @@ proptest! {
         let tasks: Vec<_> = (0..).zip(&trusts).map(|(number, trust)| task(&format!("{number}: trust {trust}"))).collect();
         let runtimes = ["wasm".to_owned()];
         let workers: Vec<_> = (0u8..).zip(&free).map(|(number, free)| WorkerView {
-            worker: worker(number), free: *free, weight: U256::from(2), runtimes: &runtimes,
+            worker: worker(number), free: *free, given: 0, weight: U256::from(2), runtimes: &runtimes,
         }).collect();
         let needs = tasks.iter().map(|task| Need { task, runtime: "wasm" }).collect();
         let steps = plan(&World { needs, workers: workers.clone(), deals: Vec::new(), window: 0 });
