@@ -4,7 +4,6 @@ pragma solidity 0.8.37;
 import {IERC20Token, IOracleConsumer} from "../interfaces/IExternal.sol";
 import {IEntry, IWorkerpool} from "../interfaces/IEntries.sol";
 import {IHubCore} from "../interfaces/IHubCore.sol";
-import {IexecLibCore_v5} from "../libraries/IexecLibCore_v5.sol";
 import {IexecLibOrders_v5} from "../libraries/IexecLibOrders_v5.sol";
 import {OrderHashes} from "../libraries/OrderHashes.sol";
 import {Records} from "../libraries/Records.sol";
