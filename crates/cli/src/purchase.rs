@@ -254,6 +254,7 @@ fn sign(signer: &PrivateKeySigner, hash: B256) -> Result<Bytes, Failure> {
     Ok(signature.as_bytes().to_vec().into())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn chain_silent(error: chain::Error) -> Failure {
     Failure::new("GM-3102", Exit::Market, "the chain did not do as asked")
         .because(crate::failure::chain_of(&error))

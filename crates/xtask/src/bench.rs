@@ -58,7 +58,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> Result<()> {
         how: "size of target/release/gristmill".to_owned(),
     });
     let table = table(&rows);
-    print!("{table}");
+    std::io::stdout().write_all(table.as_bytes())?;
     if bench.write {
         write_page(root, &table)?;
     }
