@@ -12,7 +12,7 @@ use alloy_signer_local::coins_bip39::English;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner};
 
 /// The mnemonic of Ethereum's test tools. Never send anything of value to its accounts.
-pub const TEST_MNEMONIC: &str = "test test test test test test test test test test test junk";
+pub use devchain::TEST_MNEMONIC;
 
 /// How many development accounts a market has.
 pub const ACCOUNTS: u32 = 16;

@@ -7,7 +7,8 @@ use clap::{CommandFactory, Parser};
 use gristmill::args::{Cli, Command, TaskCommand};
 use gristmill::failure::Failure;
 use gristmill::{run, task, up};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -79,10 +80,15 @@ fn log_to_stderr(verbose: u8) {
             "info,gristmill=debug,orderbook=debug,scheduler=debug,worker=debug,devchain=debug,chain=debug"
         }
     };
-    let filter = std::env::var("GRISTMILL_LOG").unwrap_or_else(|_| level.to_owned());
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+    let wanted = std::env::var("GRISTMILL_LOG").unwrap_or_else(|_| level.to_owned());
+    let filter: Targets = wanted.parse().unwrap_or_else(|error| {
+        eprintln!(
+            "warning: GRISTMILL_LOG is not understood ({error}); write it like info,worker=debug"
+        );
+        Targets::new()
+    });
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::env::var_os("NO_COLOR").is_none())
-        .init();
+        .with_ansi(std::env::var_os("NO_COLOR").is_none());
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }

@@ -4,14 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{SqlSafeStr, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Change, Error, Result};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+/// Every step of the schema, in order, by number and name. A step that was released is never changed: a new one is added.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "market", include_str!("../migrations/0001_market.sql"))];
 
 /// How long to wait for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,11 +89,19 @@ impl Store {
     ) -> Result<Self> {
         let unopened = |source| Error::Open { path: path.to_owned(), source: Arc::new(source) };
         let pool = pool.connect_with(options).await.map_err(unopened)?;
-        MIGRATIONS.run(&pool).await.map_err(|error| unmigrated(path, error))?;
+        migrator().run(&pool).await.map_err(|error| unmigrated(path, error))?;
         let (writer, queue) = mpsc::channel(QUEUE_LEN);
         tokio::spawn(write(pool.clone(), queue));
         Ok(Self { pool, writer })
     }
+}
+
+/// Put together here rather than by sqlx's macro, which compiles SQLite a second time for the build.
+fn migrator() -> Migrator {
+    let step = |(version, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(MIGRATIONS.into_iter().map(step).collect())
 }
 
 fn unmigrated(path: &str, error: MigrateError) -> Error {
