@@ -13,7 +13,6 @@ use serde_json::json;
 
 use crate::args::RunArgs;
 use crate::failure::{Exit, Failure};
-use crate::home;
 use crate::market::{Market, MarketConfig};
 use crate::offers::{Offer, Verdict};
 use crate::progress::Talk;
@@ -43,13 +42,11 @@ async fn reach(args: &RunArgs, talk: &Talk) -> Result<(Access, Option<Market>), 
     if let Some(origin) = &args.market {
         return Ok((Access::to(origin).await?, None));
     }
-    if !args.ephemeral {
-        for origin in home::running() {
-            if let Ok(access) = Access::to(&origin).await {
-                talk.say(format!("market    {origin} (running on this machine)"));
-                return Ok((access, None));
-            }
-        }
+    if !args.ephemeral
+        && let Some(access) = Access::running().await
+    {
+        talk.say(format!("market    {} (running on this machine)", access.description().origin));
+        return Ok((access, None));
     }
     let host = std::net::Ipv4Addr::LOCALHOST.into();
     let market = Market::start(MarketConfig::of(&args.shape, host, 0)).await?;

@@ -8,7 +8,6 @@ use url::Url;
 
 use crate::args::TaskCommand;
 use crate::failure::{Exit, Failure, OrFail};
-use crate::home;
 use crate::purchase::Access;
 
 /// Answers a question about a task.
@@ -75,11 +74,8 @@ async fn reach(market: Option<Url>) -> Result<Access, Failure> {
     if let Some(origin) = market {
         return Access::to(&origin).await;
     }
-    for origin in home::running() {
-        if let Ok(access) = Access::to(&origin).await {
-            return Ok(access);
-        }
-    }
-    Err(Failure::new("GM-5006", Exit::Market, "no market runs on this machine")
-        .fix("name one with --market, or start one with: gristmill up"))
+    Access::running().await.ok_or_else(|| {
+        Failure::new("GM-5006", Exit::Market, "no market runs on this machine")
+            .fix("name one with --market, or start one with: gristmill up")
+    })
 }

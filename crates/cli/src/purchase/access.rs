@@ -9,6 +9,7 @@ use wire::market::MarketClient;
 use wire::scheduler::SchedulerClient;
 
 use crate::failure::{Exit, Failure, OrFail};
+use crate::home;
 
 /// A market within reach, with clients for each of its parts.
 #[derive(Clone)]
@@ -51,6 +52,16 @@ impl Access {
             description,
             client,
         })
+    }
+
+    /// The market that was started last on this machine and still answers.
+    pub async fn running() -> Option<Self> {
+        for origin in home::running() {
+            if let Ok(access) = Self::to(&origin).await {
+                return Some(access);
+            }
+        }
+        None
     }
 
     /// What the market says of itself.

@@ -14,6 +14,8 @@ const OUTPUT_BYTES_MAX: u64 = 16 << 20;
 pub struct TaskResult {
     /// Its index in the request.
     pub index: u64,
+    /// The digest of what was downloaded; it is the chain's.
+    pub digest: ResultDigest,
     /// What the program said.
     pub output: Vec<u8>,
     /// Whether the digest on chain covers that output.
@@ -98,7 +100,7 @@ pub(super) fn unpacked(
             .collect(),
         None => names(archive)?,
     };
-    Ok(TaskResult { index, output, covered, stderr, files })
+    Ok(TaskResult { index, digest: verified.digest, output, covered, stderr, files })
 }
 
 /// The names in an archive that was verified.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, U256};
 use chain::{Cursor, MarketEvent, Update};
+use futures::stream::{StreamExt, TryStreamExt, iter};
 use orders::task_id;
 use primitives::{DealId, Nrlc, ResultHash, TaskId};
 use wire::scheduler::TaskModel;
@@ -51,7 +52,7 @@ pub struct Outcome {
 /// What the chain said about the tasks of a deal, collected.
 #[derive(Default)]
 struct Seen {
-    finalized: BTreeMap<TaskId, Bytes>,
+    finalized: BTreeSet<TaskId>,
     contributed: BTreeMap<TaskId, Vec<(Address, ResultHash)>>,
     faulty: BTreeSet<(TaskId, Address)>,
     consensus: BTreeMap<TaskId, ResultHash>,
@@ -83,16 +84,12 @@ impl Matched<'_> {
         self.purchase.phases.push(("settle", self.matched_at.elapsed()));
 
         let start = Instant::now();
-        let mut checked: Vec<(TaskReceipt, TaskResult)> = Vec::with_capacity(tasks.len());
-        {
-            use futures::stream::{StreamExt, TryStreamExt, iter};
-            let mut fetched =
-                iter(tasks.iter().map(|(task, index)| self.check(*task, *index, &seen)))
-                    .buffer_unordered(FETCH_AT_ONCE);
-            while let Some(one) = fetched.try_next().await? {
-                checked.push(one);
-            }
-        }
+        let scores = self.scores(&seen).await?;
+        let mut checked: Vec<(TaskReceipt, TaskResult)> =
+            iter(tasks.iter().map(|(task, index)| self.check(*task, *index, &seen, &scores)))
+                .buffer_unordered(FETCH_AT_ONCE)
+                .try_collect()
+                .await?;
         checked.sort_by_key(|(receipt, _)| receipt.index);
         self.purchase.phases.push(("verify", start.elapsed()));
 
@@ -146,7 +143,7 @@ impl Matched<'_> {
                 },
                 _ = ask.tick() => {
                     let open: Vec<TaskId> =
-                        tasks.keys().filter(|task| !seen.finalized.contains_key(*task)).copied().collect();
+                        tasks.keys().filter(|task| !seen.finalized.contains(*task)).copied().collect();
                     let at_once = open.len().min(ASK_AT_ONCE);
                     for task in open.iter().cycle().skip(turn % open.len().max(1)).take(at_once) {
                         if let Some(now) = self.asked(*task).await? {
@@ -191,6 +188,7 @@ impl Matched<'_> {
         task: TaskId,
         index: u64,
         seen: &Seen,
+        scores: &BTreeMap<Address, u64>,
     ) -> Result<(TaskReceipt, TaskResult), Failure> {
         let access = self.purchase.access;
         let on_chain = access.client.task(task).await.map_err(chain_silent)?;
@@ -214,34 +212,26 @@ impl Matched<'_> {
         let receipt = TaskReceipt {
             task,
             index,
-            contributions: self.contributors(task, seen).await?,
+            contributions: contributors(task, seen, scores),
             left_out: self.left_out(task).await,
             consensus: seen.consensus.get(&task).copied().unwrap_or_default(),
             digest_on_chain,
-            digest_downloaded: digest_on_chain,
+            digest_downloaded: result.digest,
             location,
             out: out.map(|out| out.display().to_string()),
         };
         Ok((receipt, result))
     }
 
-    async fn contributors(&self, task: TaskId, seen: &Seen) -> Result<Vec<Contributor>, Failure> {
+    /// The workers' scores now; each is asked for once, however many tasks it did.
+    async fn scores(&self, seen: &Seen) -> Result<BTreeMap<Address, u64>, Failure> {
         let client = &self.purchase.access.client;
-        let mut contributors = Vec::new();
-        for (worker, hash) in seen.contributed.get(&task).into_iter().flatten() {
-            let accurate = !seen.faulty.contains(&(task, *worker));
-            let lost = seen
-                .payments
-                .get(&task)
-                .into_iter()
-                .flatten()
-                .filter(|(who, _, taken)| who == worker && *taken)
-                .map(|(_, amount, _)| *amount)
-                .sum();
-            let score = client.score(*worker).await.map_err(chain_silent)?.saturating_to();
-            contributors.push(Contributor { worker: *worker, hash: *hash, accurate, lost, score });
+        let mut scores = BTreeMap::new();
+        for worker in seen.workers() {
+            let score = client.score(worker).await.map_err(chain_silent)?;
+            scores.insert(worker, score.saturating_to());
         }
-        Ok(contributors)
+        Ok(scores)
     }
 
     /// Only where workers could disagree is there anything to ask.
@@ -256,8 +246,7 @@ impl Matched<'_> {
     }
 
     fn payments(&self, seen: &Seen) -> Vec<Payment> {
-        let workers: BTreeSet<Address> =
-            seen.contributed.values().flatten().map(|(worker, _)| *worker).collect();
+        let workers = seen.workers();
         let requester = self.purchase.wallet.address();
         let app_owner = self.app_owner();
         let role = |who: Address, taken: bool| {
@@ -292,7 +281,6 @@ impl Matched<'_> {
     }
 
     async fn gas(&self, seen: &Seen) -> Result<Vec<Gas>, Failure> {
-        use futures::stream::{StreamExt, TryStreamExt, iter};
         let client = &self.purchase.access.client;
         let receipts: Vec<(&'static str, u64)> = iter(seen.transactions.iter())
             .map(|(hash, what)| async move {
@@ -318,6 +306,11 @@ impl Matched<'_> {
 }
 
 impl Seen {
+    /// Whoever contributed to any of the tasks.
+    fn workers(&self) -> BTreeSet<Address> {
+        self.contributed.values().flatten().map(|(worker, _)| *worker).collect()
+    }
+
     /// Takes in one event; those of other deals are passed over.
     fn take(
         &mut self,
@@ -352,9 +345,9 @@ impl Seen {
             MarketEvent::Seize { owner, amount, reference } => {
                 self.pay(TaskId(*reference), tasks, *owner, *amount, true);
             }
-            MarketEvent::Finalized { task, results } if ours(task) => {
+            MarketEvent::Finalized { task, .. } if ours(task) => {
                 self.transactions.entry(transaction).or_insert("finalize");
-                self.finalized.insert(*task, results.clone());
+                self.finalized.insert(*task);
             }
             MarketEvent::Claimed { task } if ours(task) => {
                 return Err(Failure::new(
@@ -382,6 +375,25 @@ impl Seen {
             self.payments.entry(task).or_default().push((who, amount, taken));
         }
     }
+}
+
+/// A task's contributions, with what became of each.
+fn contributors(task: TaskId, seen: &Seen, scores: &BTreeMap<Address, u64>) -> Vec<Contributor> {
+    let payments = seen.payments.get(&task).map_or(&[][..], Vec::as_slice);
+    let contributed = seen.contributed.get(&task).into_iter().flatten();
+    contributed
+        .map(|(worker, hash)| Contributor {
+            worker: *worker,
+            hash: *hash,
+            accurate: !seen.faulty.contains(&(task, *worker)),
+            lost: payments
+                .iter()
+                .filter(|(who, _, taken)| who == worker && *taken)
+                .map(|(_, amount, _)| *amount)
+                .sum(),
+            score: scores.get(worker).copied().unwrap_or_default(),
+        })
+        .collect()
 }
 
 fn failed(model: &TaskModel) -> Option<Failure> {
