@@ -127,29 +127,51 @@ impl Shared {
 /// ethers v6 keeps the answer to any request for 250 ms. A program that awaits one transaction after the other would,
 /// on a chain that mines at once, send the second with the nonce of the first. So the transaction is mined at once, but
 /// the answer to its submission waits until the nonce that the client remembers has expired. Clients that count their
-/// own nonces ask once and never wait; neither does anybody who asked longer ago than that.
+/// own nonces ask once and never wait; neither does anybody who asked long ago.
+///
+/// The client forgets by a timer, and on a busy machine timers are late. If the answer overtakes the timer, the next
+/// transaction is refused. So there is some slack, and more of it where something shows that the machine is busy: our
+/// own timer was late, or the client needed longer than its own memory lasts to sign what it had asked for.
 #[derive(Debug, Default)]
 pub(crate) struct NonceRequests(Mutex<HashMap<Address, Instant>>);
 
 /// How long a client may keep an answer: 250 ms in ethers v6, and some for its timer being late.
-const CLIENT_CACHE: Duration = Duration::from_millis(265);
+const CLIENT_CACHE: Duration = Duration::from_millis(275);
+/// A client that asked no longer ago than this may be a slow one, whose timer is late.
+const CLIENT_SLOW: Duration = Duration::from_millis(1_500);
+/// How late a timer may be on a machine that has time.
+const LATE: Duration = Duration::from_millis(5);
+/// What a busy machine gets on top: longer than the pauses that a scheduler makes.
+const BUSY_SLACK: Duration = Duration::from_millis(125);
 
 impl NonceRequests {
     pub(crate) fn note(&self, sender: Address) {
         let mut requests = self.0.lock();
         let now = Instant::now();
         if requests.len() >= NONCE_REQUESTS_MAX {
-            requests.retain(|_, at| now.duration_since(*at) < CLIENT_CACHE);
+            requests.retain(|_, at| now.duration_since(*at) < CLIENT_SLOW);
         }
         if requests.len() < NONCE_REQUESTS_MAX {
             requests.insert(sender, now);
         }
     }
 
-    /// When the answer to a submission by `sender` may go out; nothing: now.
-    pub(crate) fn hold_until(&self, sender: &Address) -> Option<Instant> {
-        let asked = *self.0.lock().get(sender)?;
-        let until = asked + CLIENT_CACHE;
-        (until > Instant::now()).then_some(until)
+    /// Waits until the answer to a submission by `sender` may go out.
+    pub(crate) async fn hold(&self, sender: &Address) {
+        let Some(asked) = self.0.lock().get(sender).copied() else { return };
+        let due = asked + CLIENT_CACHE;
+        if asked.elapsed() < CLIENT_CACHE {
+            tokio::time::sleep_until(due.into()).await;
+            if due.elapsed() <= LATE {
+                return;
+            }
+        } else {
+            // Once for each time that it asked, so that clients with nonces of their own are not slowed down.
+            self.0.lock().remove(sender);
+            if asked.elapsed() >= CLIENT_SLOW {
+                return;
+            }
+        }
+        tokio::time::sleep(BUSY_SLACK).await;
     }
 }

@@ -44,9 +44,7 @@ impl Rpc {
 
     /// Waits until the client can no longer believe in the nonce that it just used: see `NonceRequests`.
     async fn hold(&self, sender: &Address) {
-        if let Some(until) = self.shared().nonce_requests.hold_until(sender) {
-            tokio::time::sleep_until(until.into()).await;
-        }
+        self.shared().nonce_requests.hold(sender).await;
     }
 
     /// Completes what an unlocked account may leave open, except for the nonce.

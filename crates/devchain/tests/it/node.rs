@@ -10,7 +10,7 @@ use crate::support::*;
 /// Set where a missing Node must not pass unnoticed.
 const REQUIRED: &str = "GRISTMILL_REQUIRE_NODE";
 /// Time for installing and for all tests. The slowest wait for ethers' caches some dozen times.
-const TIME_MAX: Duration = Duration::from_secs(240);
+const TIME_MAX: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ethers_and_viem_are_content() {
