@@ -5,11 +5,13 @@ import {IApp, IDataset, IEntry, IWorkerpool} from "../interfaces/IEntries.sol";
 import {IERC20Token, IHubV3, ITokenSpender} from "../interfaces/IExternal.sol";
 import {IHubAdditions} from "../interfaces/IHub.sol";
 import {IHubExtension} from "../interfaces/IHubExtension.sol";
+import {IHubSettlement} from "../interfaces/IHubSettlement.sol";
 import {IexecLibCore_v5} from "../libraries/IexecLibCore_v5.sol";
 import {IexecLibOrders_v5} from "../libraries/IexecLibOrders_v5.sol";
 import {OrderHashes} from "../libraries/OrderHashes.sol";
 import {Authority} from "./Authority.sol";
 import {Deals} from "./Deals.sol";
+import {HubSettlement} from "./HubSettlement.sol";
 import {HubStorage} from "./HubStorage.sol";
 import {Ledger} from "./Ledger.sol";
 import {Outcomes} from "./Outcomes.sol";
@@ -27,6 +29,9 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
     string private constant DOMAIN_NAME = "iExecODB";
     string private constant DOMAIN_VERSION = "5.0.0";
     uint256 private constant DEFAULT_CALLBACK_GAS = 200_000;
+
+    /// @dev Answers `settle`.
+    address private immutable settlement = address(new HubSettlement());
 
     modifier onlyOwner() {
         require(msg.sender == HubStorage.data().owner, "Ownable: caller is not the owner");
@@ -705,7 +710,13 @@ contract HubExtension is IHubExtension, IHubAdditions, Ledger, Authority {
         );
     }
 
+    /// @dev The last to be asked.
     fallback() external payable {
-        revert("fallback-disabled");
+        require(msg.sig == IHubSettlement.settle.selector, "fallback-disabled");
+        (bool done, bytes memory answer) = settlement.delegatecall(msg.data);
+        assembly ("memory-safe") {
+            if done { return(add(answer, 32), mload(answer)) }
+            revert(add(answer, 32), mload(answer))
+        }
     }
 }

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IHubCore} from "./IHubCore.sol";
 import {IHubExtension} from "./IHubExtension.sol";
+import {IHubSettlement} from "./IHubSettlement.sol";
 
 /// @title The whole published ABI of the hub, at its one address
 interface IHub is IHubCore, IHubExtension {
@@ -23,4 +24,4 @@ interface IHubAdditions {
 }
 
 /// @title Published ABI and additions, for bindings
-interface IGristmillHub is IHub, IHubAdditions {}
+interface IGristmillHub is IHub, IHubAdditions, IHubSettlement {}
