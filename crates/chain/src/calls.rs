@@ -9,7 +9,7 @@ use orders::{AppOrder, DatasetOrder, Operation, Quartet, RequestOrder, Workerpoo
 use primitives::{DealId, Nrlc, ResultDigest, ResultHash, ResultSeal, TaskId};
 
 use crate::abi::{
-    AppRegistry, DatasetRegistry, Hub, IexecLibOrders_v5 as lib, RLC, Workerpool,
+    Added, AppRegistry, DatasetRegistry, Hub, IexecLibOrders_v5 as lib, RLC, Workerpool,
     WorkerpoolRegistry,
 };
 use crate::types::Contracts;
@@ -24,6 +24,9 @@ const REVEAL_GAS: u64 = 200_000;
 const FINALIZE_GAS: u64 = 2_000_000;
 const CALLBACK_GAS: u64 = 500_000;
 const CONTRIBUTE_AND_FINALIZE_GAS: u64 = 1_100_000;
+const SETTLE_GAS: u64 = 150_000;
+/// What one transaction may use on chains since EIP-7825; a hundred settled tasks need half of it.
+const TRANSACTION_GAS_MAX: u64 = 1 << 24;
 const REOPEN_GAS: u64 = 500_000;
 const CLAIM_GAS: u64 = 300_000;
 const CREATE_GAS: u64 = 1_400_000;
@@ -136,6 +139,39 @@ pub fn contribute_and_finalize(
         authorizationSign: authorization,
     };
     to(hub, &call, gas)
+}
+
+/// One task of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The task's index in the request order.
+    pub index: U256,
+    /// What the worker computed.
+    pub digest: ResultDigest,
+    /// Where the result is.
+    pub results: Bytes,
+}
+
+/// A single worker initialises, contributes and ends many tasks of one deal of trust 1, without enclave and callback.
+/// All or none: a task that is past its beginning makes the whole batch fail. `authorization`: the scheduler's signature
+/// over the worker, the deal and the indices in this order.
+///
+/// Only for hubs that have it ([`crate::Client::has_settle`]); the original has not.
+pub fn settle(
+    hub: Address,
+    deal: DealId,
+    items: Vec<Settlement>,
+    authorization: Bytes,
+) -> TxRequest {
+    let results: u64 = items.iter().map(|item| kept(item.results.len())).sum();
+    let gas = each(items.len(), SETTLE_GAS).saturating_add(results).min(TRANSACTION_GAS_MAX);
+    let shape = |item: Settlement| Added::Settlement {
+        index: item.index,
+        resultDigest: item.digest.0,
+        results: item.results,
+    };
+    let items = items.into_iter().map(shape).collect();
+    to(hub, &Added::settleCall { dealid: deal.0, items, authorization }, gas)
 }
 
 fn kept_results(results: &Bytes, callback: &Bytes) -> u64 {

@@ -1,6 +1,6 @@
 //! A market on a chain: reads, and the two ways to take part ([`Client::follow`], [`crate::Wallet`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use crate::abi::{AppRegistry, Hub, IexecLibCore_v5 as core};
+use crate::abi::{Added, AppRegistry, Hub, IexecLibCore_v5 as core};
 use crate::blocks::{Header, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{Cursor, Follower, Live};
@@ -53,6 +53,7 @@ struct Inner {
     link: Arc<Link>,
     contracts: Contracts,
     lanes: Arc<Lanes>,
+    settles: OnceLock<bool>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -175,7 +176,14 @@ impl Client {
         let lanes = Arc::new(Lanes::new(stop.clone()));
         let watch = Arc::clone(&lanes).watch(Arc::clone(&link));
         tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
-        let inner = Inner { link, contracts, lanes, stop, _stop_on_drop: stop_on_drop };
+        let inner = Inner {
+            link,
+            contracts,
+            lanes,
+            settles: OnceLock::new(),
+            stop,
+            _stop_on_drop: stop_on_drop,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -390,6 +398,42 @@ impl Client {
         signature: Bytes,
     ) -> Result<bool> {
         self.ask(Hub::verifyPresignatureOrSignatureCall { account, hash, signature }).await
+    }
+
+    /// Whether the hub takes [`crate::calls::settle`]: asked once, then known. No if the node does not say; it is
+    /// asked again then.
+    pub async fn has_settle(&self) -> bool {
+        if let Some(known) = self.inner.settles.get() {
+            return *known;
+        }
+        let (dealid, items, authorization) = (B256::ZERO, Vec::new(), Bytes::new());
+        let settle = Added::settleCall { dealid, items, authorization };
+        let Added::settleCall { dealid, items, authorization } = settle.clone();
+        let nothing = Added::thereIsNoSuchFunctionCall { dealid, items, authorization };
+        // A hub may refuse a batch of nothing in whatever way, as long as it is not the way in which it refuses what
+        // it has never heard of.
+        let (settle, nothing) = futures::join!(self.answer_to(settle), self.answer_to(nothing));
+        match (settle, nothing) {
+            (Some(settle), Some(nothing)) => *self.inner.settles.get_or_init(|| settle != nothing),
+            _ => false,
+        }
+    }
+
+    /// Whether a call of the hub succeeds, and what comes back, without the call's own selector, which some contracts
+    /// repeat when they do not know it. Nothing if the node does not answer.
+    async fn answer_to<C: SolCall>(&self, call: C) -> Option<(bool, Vec<u8>)> {
+        let params =
+            json!([{ "to": self.hub(), "data": Bytes::from(call.abi_encode()) }, "latest"]);
+        let answer: Result<Bytes> = self.inner.link.rpc.request("eth_call", params).await;
+        let (done, data) = match answer {
+            Ok(data) => (true, data),
+            Err(error) => (false, error.revert()?.data.clone()),
+        };
+        let mut data = data.to_vec();
+        while let Some(at) = data.windows(4).position(|word| word == C::SELECTOR) {
+            data.drain(at..at + 4);
+        }
+        Some((done, data))
     }
 
     /// Who owns an app, dataset or workerpool, according to itself.

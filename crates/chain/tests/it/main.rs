@@ -5,5 +5,6 @@
 mod embedded;
 mod follow;
 mod market;
+mod probe;
 mod scripted;
 mod wallet;

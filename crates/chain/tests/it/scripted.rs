@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, Bloom, BloomInput, U64, U256, keccak256};
+use alloy_primitives::{Address, B256, Bloom, BloomInput, Bytes, U64, U256, keccak256};
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
@@ -30,6 +30,8 @@ struct Script {
     most: u64,
     widest: u64,
     failures: u32,
+    /// What the hub says to calls of this selector; to others it says an address.
+    refusals: Vec<([u8; 4], Bytes)>,
 }
 
 #[derive(Clone)]
@@ -82,6 +84,12 @@ impl Node {
         self.script.lock().failures = requests;
     }
 
+    /// Has the hub refuse calls of that function, with that data.
+    pub(crate) fn refuse(&self, signature: &str, data: impl Into<Bytes>) {
+        let selector = keccak256(signature)[..4].try_into().unwrap();
+        self.script.lock().refusals.push((selector, data.into()));
+    }
+
     pub(crate) fn widest(&self) -> u64 {
         self.script.lock().widest
     }
@@ -110,11 +118,21 @@ impl Script {
     fn answer(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
         match method {
             "eth_chainId" => Ok(json!("0x1")),
-            // Whatever the hub is asked at the start is an address.
-            "eth_call" => Ok(json!(B256::left_padding_from(&[0x22]))),
+            "eth_call" => self.call(&params[0]),
             "eth_getBlockByNumber" => Ok(self.block(&params[0])),
             "eth_getLogs" => self.logs(&params[0]),
             _ => Err(json!({ "code": -32601, "message": "no such method" })),
+        }
+    }
+
+    /// Whatever the hub is asked at the start is an address.
+    fn call(&self, call: &Value) -> Result<Value, Value> {
+        let data: Bytes = serde_json::from_value(call["data"].clone()).unwrap();
+        match self.refusals.iter().find(|(selector, _)| data.starts_with(selector)) {
+            Some((_, data)) => {
+                Err(json!({ "code": 3, "message": "execution reverted", "data": data }))
+            }
+            None => Ok(json!(B256::left_padding_from(&[0x22]))),
         }
     }
 
