@@ -301,7 +301,7 @@ impl Books {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         let (task, event) = match message {
-            ToScheduler::Computed { task_id, result_hash } => {
+            ToScheduler::Computed { task_id, result_hash, .. } => {
                 (task_id, Event::Computed { worker, hash: result_hash })
             }
             ToScheduler::Failed { task_id, failure } => {
@@ -314,7 +314,9 @@ impl Books {
                 (task_id, Event::Uploaded { worker, location, callback_data })
             }
             // The chain says so itself, and only that counts.
-            ToScheduler::Contributed { .. } | ToScheduler::Revealed { .. } => return effects,
+            ToScheduler::Contributed { .. }
+            | ToScheduler::Unsettled { .. }
+            | ToScheduler::Revealed { .. } => return effects,
             ToScheduler::Draining {} => {
                 if let Some(entry) = self.workers.get_mut(&worker) {
                     entry.draining = true;
@@ -722,6 +724,7 @@ fn effect(entry: &Entry, action: Action) -> Option<Effect> {
                 task_id: task,
                 deal_id: deal,
                 index: index.saturating_to(),
+                tee: None,
             },
         },
         Action::Grant { worker } => Effect::Grant { worker, task },

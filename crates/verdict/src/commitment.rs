@@ -1,7 +1,7 @@
 //! Hashes that bind: a result to its task, a result to its worker, a worker to a permission.
 
-use alloy_primitives::{Address, B256, Keccak256};
-use primitives::{ResultDigest, ResultHash, ResultSeal, TaskId};
+use alloy_primitives::{Address, B256, Keccak256, U256};
+use primitives::{DealId, ResultDigest, ResultHash, ResultSeal, TaskId};
 
 /// What a worker contributes: `keccak256(task ‖ digest)`. The same for all who found the same.
 pub fn result_hash(task: TaskId, digest: ResultDigest) -> ResultHash {
@@ -18,6 +18,18 @@ pub fn result_seal(worker: Address, task: TaskId, digest: ResultDigest) -> Resul
 /// `keccak256(worker ‖ task ‖ enclave challenge)`. The challenge is zero without an enclave.
 pub fn authorization_hash(worker: Address, task: TaskId, enclave_challenge: Address) -> B256 {
     joined(&[worker.as_slice(), task.0.as_slice(), enclave_challenge.as_slice()])
+}
+
+/// What the workerpool's owner signs (EIP-191) to let a worker settle these tasks of a deal with one transaction:
+/// `keccak256(worker ‖ deal ‖ keccak256(index ‖ index ‖ …))`, indices as 32-byte words in the order of the transaction.
+/// It packs 84 bytes where [`authorization_hash`] packs 72, so neither can stand for the other.
+pub fn settlement_hash(worker: Address, deal: DealId, indices: &[U256]) -> B256 {
+    let mut list = Keccak256::new();
+    for index in indices {
+        list.update(index.to_be_bytes::<32>());
+    }
+    let list = list.finalize();
+    joined(&[worker.as_slice(), deal.0.as_slice(), list.as_slice()])
 }
 
 fn joined(parts: &[&[u8]]) -> B256 {
@@ -44,5 +56,21 @@ mod tests {
             authorization_hash(worker, task, Address::ZERO),
             packed(&[&[3; 20], &[1; 32], &[0; 20]])
         );
+    }
+
+    #[test]
+    fn a_settlement_names_worker_deal_and_indices_in_order() {
+        let (worker, deal) = (Address::repeat_byte(3), DealId(B256::repeat_byte(1)));
+        let word = |last: u8| [[0; 31].as_slice(), &[last]].concat();
+        let packed = |list: &[Vec<u8>]| {
+            keccak256([&[3; 20][..], &[1; 32], keccak256(list.concat()).as_slice()].concat())
+        };
+        let hash = |indices: &[u64]| {
+            let indices: Vec<_> = indices.iter().copied().map(U256::from).collect();
+            settlement_hash(worker, deal, &indices)
+        };
+        assert_eq!(hash(&[7, 9]), packed(&[word(7), word(9)]));
+        assert_eq!(hash(&[]), packed(&[]));
+        assert_ne!(hash(&[7, 9]), hash(&[9, 7]));
     }
 }

@@ -15,7 +15,7 @@ pub mod late;
 pub mod money;
 
 pub use ballot::{Ballot, FRESH_WEIGHT, workers_needed};
-pub use commitment::{authorization_hash, result_hash, result_seal};
+pub use commitment::{authorization_hash, result_hash, result_seal, settlement_hash};
 pub use money::{DealMoney, Outcome, Payment, Why, Worker, split};
 
 use alloy_primitives::U256;

@@ -67,11 +67,15 @@ impl Desk {
     /// Does what the scheduler says.
     pub(crate) fn hear(self: &Arc<Self>, message: ToWorker) {
         match message {
-            ToWorker::Assign { task_id, deal_id, index } => {
+            ToWorker::Assign { task_id, deal_id, index, .. } => {
                 self.assign(task_id, Assignment { deal: deal_id, index });
             }
             ToWorker::Contribute { task_id, authorization, enclave_challenge } => {
                 self.authorised(task_id, authorization, enclave_challenge);
+            }
+            ToWorker::Settle { task_ids, .. } => {
+                let reason = "this worker does not settle".to_owned();
+                self.repeat(vec![ToScheduler::Unsettled { task_ids, reason }]);
             }
             ToWorker::Reveal { task_id } => self.consensus(task_id),
             ToWorker::Release { task_id } => self.release(task_id),
@@ -175,7 +179,12 @@ impl Desk {
         match self.run(&life, assignment).await {
             Ok(Some(finding)) => {
                 let result_hash = result_hash(life.task, finding.digest);
-                let word = ToScheduler::Computed { task_id: life.task, result_hash };
+                let word = ToScheduler::Computed {
+                    task_id: life.task,
+                    result_hash,
+                    stdout_tail: String::new(),
+                    stderr_tail: String::new(),
+                };
                 let archive = finding.archive.clone();
                 let wanted = self.table.lock().computed(&life, finding, word.clone());
                 if wanted {

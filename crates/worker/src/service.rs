@@ -236,6 +236,7 @@ impl Door {
             memory_bytes: u64::try_from(memory).unwrap_or(u64::MAX),
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
             runtimes: vec![config.sandbox.runtime().to_owned()],
+            ..Capabilities::default()
         };
         Self {
             scheduler: config.scheduler.clone(),

@@ -113,7 +113,12 @@ impl Table {
             Some(Entry { stage, finding: Some(finding), words, .. }) => {
                 let result_hash = verdict::result_hash(task, finding.digest);
                 *stage = Stage::Computed;
-                *words = vec![ToScheduler::Computed { task_id: task, result_hash }];
+                *words = vec![ToScheduler::Computed {
+                    task_id: task,
+                    result_hash,
+                    stdout_tail: String::new(),
+                    stderr_tail: String::new(),
+                }];
                 return Admission::Known(words.clone());
             }
             _ => {}

@@ -25,6 +25,7 @@ async fn join(house: &House, workerpool: Address) -> Result<WorkerLink> {
             memory_bytes: 1 << 33,
             slots: 8,
             runtimes: vec!["wasm".into()],
+            ..Capabilities::default()
         },
         holding: Vec::new(),
     };

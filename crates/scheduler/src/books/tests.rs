@@ -111,13 +111,18 @@ impl Scene {
                     memory_bytes: 0,
                     slots: slots.parse().unwrap(),
                     runtimes: vec!["wasm".into()],
+                    ..Capabilities::default()
                 };
                 self.books.joined(now, who(name), 1, capabilities, U256::ZERO, &[])
             }
             ["leaves", name] => self.books.left(now, who(name), 1),
             ["computed", name, task, what] => {
-                let said =
-                    ToScheduler::Computed { task_id: self.task(task), result_hash: hash(what) };
+                let said = ToScheduler::Computed {
+                    task_id: self.task(task),
+                    result_hash: hash(what),
+                    stdout_tail: String::new(),
+                    stderr_tail: String::new(),
+                };
                 self.books.said(now, who(name), said)
             }
             ["drains", name] => self.books.said(now, who(name), ToScheduler::Draining {}),
@@ -167,7 +172,9 @@ impl Scene {
                 ToWorker::Release { task_id } => {
                     format!("{}: release {}", worker[19], self.name(*task_id))
                 }
-                ToWorker::Contribute { .. } => panic!("signing is not for the books"),
+                ToWorker::Contribute { .. } | ToWorker::Settle { .. } => {
+                    panic!("signing is not for the books")
+                }
             },
             Effect::Grant { worker, task } => format!("{}: grant {}", worker[19], self.name(*task)),
             Effect::Initialize { task, .. } => format!("initialize {}", self.name(*task)),

@@ -69,6 +69,7 @@ pub(crate) async fn connect(
             memory_bytes: 1 << 30,
             slots: 4,
             runtimes: vec!["wasm".into()],
+            ..Capabilities::default()
         },
         holding: Vec::new(),
     };
@@ -105,7 +106,7 @@ impl Life {
                     let told = ToScheduler::Uploaded { task_id, location, callback_data };
                     link.sender.send(&told).await.unwrap();
                 }
-                ToWorker::Release { .. } => {}
+                ToWorker::Release { .. } | ToWorker::Settle { .. } => {}
             }
         }
     }
@@ -123,6 +124,8 @@ impl Life {
             Manner::Honest | Manner::Lying => Some(ToScheduler::Computed {
                 task_id,
                 result_hash: result_hash(task_id, self.digest()),
+                stdout_tail: String::new(),
+                stderr_tail: String::new(),
             }),
             Manner::Failing(blame) => Some(ToScheduler::Failed {
                 task_id,

@@ -190,11 +190,11 @@ async fn only_workers_that_were_let_in_may_upload() {
     // What it says about tasks that are not its own changes nothing.
     let hash = primitives::ResultHash(B256::repeat_byte(1));
     let stranger = TaskId(B256::repeat_byte(8));
-    link.sender
-        .send(&ToScheduler::Computed { task_id: stranger, result_hash: hash })
-        .await
-        .unwrap();
-    link.sender.send(&ToScheduler::Computed { task_id, result_hash: hash }).await.unwrap();
+    for task_id in [stranger, task_id] {
+        let (stdout_tail, stderr_tail) = (String::new(), String::new());
+        let said = ToScheduler::Computed { task_id, result_hash: hash, stdout_tail, stderr_tail };
+        link.sender.send(&said).await.unwrap();
+    }
     let Some(Ok(ToWorker::Contribute { task_id, .. })) = link.receiver.recv().await else {
         panic!("the worker is let in");
     };

@@ -46,8 +46,8 @@ pub(super) enum Handshake {
     Refused { error: Failure },
 }
 
-/// What a worker offers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a worker offers. A worker that does not know a field of later versions does not offer what it stands for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
     /// Processors.
@@ -58,7 +58,42 @@ pub struct Capabilities {
     pub slots: u32,
     /// What kinds of program: `wasm`, …
     pub runtimes: Vec<String>,
+    /// Whether it can settle many tasks of a deal with one transaction: understands [`ToWorker::Settle`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settles: bool,
+    /// What enclave it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tee: Option<Enclave>,
 }
+
+/// A place to run programs that not even the worker's owner can look into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enclave {
+    /// Software that behaves like Intel TDX and protects nothing: for development chains.
+    SimulatedTdx,
+    /// One that this version knows nothing of.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a worker needs to run a task in its enclave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnclaveTask {
+    /// The origin of the secret manager that gives out the session.
+    pub sms_url: String,
+    /// The key that the enclave's signature must come from, made by the secret manager for this task.
+    #[serde(with = "crate::json::text")]
+    pub enclave_challenge: Address,
+    /// The pool owner's signature over worker, task and enclave challenge; 65 bytes. The same that
+    /// [`ToWorker::Contribute`] carries later: the secret manager asks for it first.
+    #[serde(with = "crate::json::hex")]
+    pub authorization: Bytes,
+}
+
+/// The most tasks that are settled with one transaction.
+pub const SETTLE_MAX: usize = 100;
 
 /// What the scheduler says to a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +109,9 @@ pub enum ToWorker {
         deal_id: DealId,
         /// Its index in the deal's bag.
         index: u64,
+        /// For deals that demand an enclave; the task is then initialised on chain already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tee: Option<EnclaveTask>,
     },
     /// The worker may contribute what it computed: the task is initialised on chain.
     Contribute {
@@ -86,6 +124,20 @@ pub enum ToWorker {
         /// The key that the enclave's signature must come from; zero without an enclave.
         #[serde(with = "crate::json::text")]
         enclave_challenge: Address,
+    },
+    /// The worker may settle these tasks of one deal, which it computed alone, with one transaction that initialises,
+    /// contributes and finalizes all of them. It uploads each result first. If the transaction cannot be sent or the
+    /// chain refuses it, the worker answers with [`ToScheduler::Unsettled`], and each task goes on by itself.
+    Settle {
+        /// Of which deal.
+        #[serde(with = "crate::json::text")]
+        deal_id: DealId,
+        /// Which tasks, 1 to [`SETTLE_MAX`]. The transaction must have exactly these in this order.
+        #[serde(with = "crate::json::text::list")]
+        task_ids: Vec<TaskId>,
+        /// The pool owner's signature over worker, deal and the tasks' indices (`verdict::settlement_hash`); 65 bytes.
+        #[serde(with = "crate::json::hex")]
+        authorization: Bytes,
     },
     /// There is a consensus: reveal and upload.
     Reveal {
@@ -113,6 +165,12 @@ pub enum ToScheduler {
         /// `keccak(task ‖ digest)`.
         #[serde(with = "crate::json::text")]
         result_hash: ResultHash,
+        /// The end of what the program printed; the requester may read it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        stdout_tail: String,
+        /// The end of what it printed as errors.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        stderr_tail: String,
     },
     /// The task failed here.
     Failed {
@@ -129,6 +187,15 @@ pub enum ToScheduler {
         task_id: TaskId,
         /// The transaction.
         tx_hash: B256,
+    },
+    /// What [`ToWorker::Settle`] asked for did not come about: nothing of it is on chain, and the results are still
+    /// here. The scheduler lets each task contribute by itself.
+    Unsettled {
+        /// Which tasks: all of the batch.
+        #[serde(with = "crate::json::text::list")]
+        task_ids: Vec<TaskId>,
+        /// Why, for the scheduler's log.
+        reason: String,
     },
     /// The reveal was sent to the chain.
     Revealed {

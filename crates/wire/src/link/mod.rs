@@ -8,7 +8,8 @@
 //!        ◀── hello   {protocol, workerpool, scheduler, chainId, hub, nonce, proof}      the pool owner's signature
 //!        ──▶ login   {worker, signature, capabilities, holding}                         the worker's signature
 //!        ◀── welcome {token}  |  refused {error}
-//!        ◀── assign · contribute · reveal · release          computed · failed · contributed · revealed · uploaded ──▶
+//!        ◀── assign · contribute · settle · reveal · release
+//!                             computed · failed · contributed · unsettled · revealed · uploaded · draining ──▶
 //! ```
 //!
 //! Frames are JSON text, `{"type": "…", …}`, and bounded; so are the queues on both sides. Silence is noticed through
@@ -26,7 +27,9 @@ mod session;
 use crate::Failure;
 
 pub use client::{ClientConfig, LinkClient, WorkerLink};
-pub use message::{Blame, Capabilities, RunFailure, ToScheduler, ToWorker};
+pub use message::{
+    Blame, Capabilities, Enclave, EnclaveTask, RunFailure, SETTLE_MAX, ToScheduler, ToWorker,
+};
 pub use server::{Arrival, Gate, Identity, SchedulerLink, router};
 pub use session::{LinkReceiver, LinkSender};
 

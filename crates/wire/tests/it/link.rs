@@ -88,6 +88,7 @@ fn config(pool: &Pool, worker: u8) -> ClientConfig {
             memory_bytes: 1 << 30,
             slots: 2,
             runtimes: vec!["wasm".into()],
+            ..Capabilities::default()
         },
         holding: vec![task(9)],
     }
@@ -170,11 +171,16 @@ async fn a_worker_logs_in_and_both_are_heard() {
     assert_eq!(scheduler.arrival.worker, key(WORKER).address());
     assert_eq!(scheduler.arrival.holding, [task(9)]);
 
-    let assign = ToWorker::Assign { task_id: task(1), deal_id: DealId::default(), index: 3 };
+    let assign =
+        ToWorker::Assign { task_id: task(1), deal_id: DealId::default(), index: 3, tee: None };
     scheduler.sender.send(&assign).await.expect("sends");
     assert_eq!(worker.receiver.recv().await.expect("open").expect("heard"), assign);
-    let computed =
-        ToScheduler::Computed { task_id: task(1), result_hash: ResultHash(B256::repeat_byte(4)) };
+    let computed = ToScheduler::Computed {
+        task_id: task(1),
+        result_hash: ResultHash(B256::repeat_byte(4)),
+        stdout_tail: "hello".into(),
+        stderr_tail: String::new(),
+    };
     worker.sender.send(&computed).await.expect("sends");
     assert_eq!(scheduler.receiver.recv().await.expect("open").expect("heard"), computed);
 

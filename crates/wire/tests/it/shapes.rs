@@ -3,10 +3,10 @@
 use alloy_primitives::{B256, Bytes, U256};
 use expect_test::{Expect, expect};
 use orders::{AppOrder, DatasetOrder, OrderKind, RequestOrder, WorkerpoolOrder};
-use primitives::{OrderHash, ResultHash, Tag, TaskId};
+use primitives::{DealId, OrderHash, ResultHash, Tag, TaskId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use wire::link::{Blame, RunFailure, ToScheduler, ToWorker};
+use wire::link::{Blame, Capabilities, Enclave, EnclaveTask, RunFailure, ToScheduler, ToWorker};
 use wire::market::{Deal, Order, OrderStatus, Published};
 use wire::{Failure, UnixMillis};
 
@@ -232,6 +232,24 @@ fn an_order_that_javascript_cannot_hold_is_not_written() {
         .assert_eq(&error.to_string());
 }
 
+/// A worker of an earlier version says less, and one of a later version says more.
+#[test]
+fn what_a_worker_offers_may_be_said_in_older_and_newer_words() {
+    let old = json!({"cpus": 2, "memoryBytes": 1024, "slots": 2, "runtimes": ["wasm"]});
+    let read: Capabilities = serde_json::from_value(old.clone()).expect("reads");
+    assert_eq!((read.settles, read.tee), (false, None));
+    assert_eq!(json!(read), old);
+    let tee = |said: &str| {
+        let mut new = old.clone();
+        (new["settles"], new["tee"], new["spaceships"]) = (json!(true), json!(said), json!(3));
+        let read: Capabilities = serde_json::from_value(new).expect("reads");
+        assert!(read.settles);
+        read.tee
+    };
+    assert_eq!(tee("simulated-tdx"), Some(Enclave::SimulatedTdx));
+    assert_eq!(tee("moon-dust"), Some(Enclave::Unknown));
+}
+
 #[test]
 fn words_of_the_link_keep_their_shape() {
     let task_id = TaskId(B256::repeat_byte(1));
@@ -247,7 +265,12 @@ fn words_of_the_link_keep_their_shape() {
           "type": "contribute"
         }"#]],
     );
-    let computed = ToScheduler::Computed { task_id, result_hash: ResultHash(B256::repeat_byte(2)) };
+    let computed = ToScheduler::Computed {
+        task_id,
+        result_hash: ResultHash(B256::repeat_byte(2)),
+        stdout_tail: String::new(),
+        stderr_tail: String::new(),
+    };
     check(
         &json!(computed),
         &expect![[r#"
@@ -257,6 +280,63 @@ fn words_of_the_link_keep_their_shape() {
           "type": "computed"
         }"#]],
     );
+    let settle = ToWorker::Settle {
+        deal_id: DealId(B256::repeat_byte(3)),
+        task_ids: vec![task_id],
+        authorization: sign(),
+    };
+    check(
+        &json!(settle),
+        &expect![[r#"
+        {
+          "authorization": "0xabcd",
+          "dealId": "0x0303030303030303030303030303030303030303030303030303030303030303",
+          "taskIds": [
+            "0x0101010101010101010101010101010101010101010101010101010101010101"
+          ],
+          "type": "settle"
+        }"#]],
+    );
+    let unsettled = ToScheduler::Unsettled { task_ids: vec![task_id], reason: "reverted".into() };
+    check(
+        &json!(unsettled),
+        &expect![[r#"
+        {
+          "reason": "reverted",
+          "taskIds": [
+            "0x0101010101010101010101010101010101010101010101010101010101010101"
+          ],
+          "type": "unsettled"
+        }"#]],
+    );
+    let tee = EnclaveTask {
+        sms_url: "http://127.0.0.1:1/sms".into(),
+        enclave_challenge: address(4),
+        authorization: sign(),
+    };
+    let deal_id = DealId(B256::repeat_byte(3));
+    let assign = ToWorker::Assign { task_id, deal_id, index: 7, tee: Some(tee) };
+    check(
+        &json!(assign),
+        &expect![[r#"
+        {
+          "dealId": "0x0303030303030303030303030303030303030303030303030303030303030303",
+          "index": 7,
+          "taskId": "0x0101010101010101010101010101010101010101010101010101010101010101",
+          "tee": {
+            "authorization": "0xabcd",
+            "enclaveChallenge": "0x0404040404040404040404040404040404040404",
+            "smsUrl": "http://127.0.0.1:1/sms"
+          },
+          "type": "assign"
+        }"#]],
+    );
+    for word in [contribute, settle, assign] {
+        assert_eq!(serde_json::from_value::<ToWorker>(json!(word)).expect("reads"), word);
+    }
+    for word in [computed, unsettled] {
+        assert_eq!(serde_json::from_value::<ToScheduler>(json!(word)).expect("reads"), word);
+    }
     let failure = RunFailure {
         failure: Failure::new("GM-0401", "the program trapped", "run it locally"),
         exit_code: Some(134),

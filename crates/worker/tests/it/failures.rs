@@ -91,9 +91,13 @@ async fn a_scheduler_is_believed_only_as_far_as_the_chain_goes() {
     let (_worker, mut played) = market.worker(0).await;
     let (first, second) =
         (market.buy(Request::of("echo")).await, market.buy(Request::of("echo")).await);
-    played.say(ToWorker::Assign { task_id: first.task, deal_id: second.deal, index: 0 }).await;
+    played
+        .say(ToWorker::Assign { task_id: first.task, deal_id: second.deal, index: 0, tee: None })
+        .await;
     assert!(failure(&mut played).await.starts_with("GM-4219 Worker"));
-    played.say(ToWorker::Assign { task_id: first.task, deal_id: first.deal, index: 1 }).await;
+    played
+        .say(ToWorker::Assign { task_id: first.task, deal_id: first.deal, index: 1, tee: None })
+        .await;
     assert!(failure(&mut played).await.starts_with("GM-4219 Worker"));
     played.say(ToWorker::Reveal { task_id: first.task }).await;
     assert!(failure(&mut played).await.starts_with("GM-4226 Worker"));

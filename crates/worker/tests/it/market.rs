@@ -341,7 +341,7 @@ impl Bought {
     }
 
     pub(crate) fn assign(&self) -> ToWorker {
-        ToWorker::Assign { task_id: self.task, deal_id: self.deal, index: self.index }
+        ToWorker::Assign { task_id: self.task, deal_id: self.deal, index: self.index, tee: None }
     }
 }
 

@@ -11,7 +11,9 @@ use crate::played::{Played, location};
 
 pub(crate) async fn computed(played: &mut Played, task: TaskId) -> ResultHash {
     let right = |word: &ToScheduler| match word {
-        ToScheduler::Computed { task_id, result_hash } if *task_id == task => Some(*result_hash),
+        ToScheduler::Computed { task_id, result_hash, .. } if *task_id == task => {
+            Some(*result_hash)
+        }
         _ => None,
     };
     played.hear_until(right).await
@@ -93,7 +95,7 @@ async fn a_bag_fetches_its_program_and_its_inputs_once() {
     market.initialize_all(&bag).await;
     market.may_end.add_permits(bag.len());
     for _ in &bag {
-        let ToScheduler::Computed { task_id, result_hash: hash } = played.hear().await else {
+        let ToScheduler::Computed { task_id, result_hash: hash, .. } = played.hear().await else {
             panic!("nothing fails, and nothing else is said before a contribution is allowed")
         };
         assert_eq!(hash, result_hash(task_id, digest_of(" world world")));
