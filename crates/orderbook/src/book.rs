@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use orders::OrderKind;
 use parking_lot::Mutex;
 use primitives::{CategoryId, DealId, OrderHash};
-use store::{CategoryFilter, DealFilter, OrderFilter, Party, Range, Store};
+use store::{CategoryFilter, DealFilter, OrderFilter, Party, Range, Status, Store};
+use tokio::sync::broadcast;
 use wire::auth::{Authorization, Challenge, OpenChallenges};
 use wire::json::SAFE_INTEGER_MAX;
 use wire::market::{
-    ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Deal, DealQuery, MarketApi, Metrics, Order,
-    OrderQuery, Page, PageRequest, PartyFilter, Published, REALM, RateLimit, Unpublish,
+    ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Change, Deal, DealQuery, MarketApi, Metrics,
+    Order, OrderQuery, Page, PageRequest, PartyFilter, Published, REALM, RateLimit, Unpublish,
 };
 
 use crate::Error;
@@ -27,6 +28,9 @@ pub(crate) const CURSOR: &str = "orderbook";
 
 /// Locks that publications of one signer share; more signers than that sometimes wait for each other.
 const LANES: usize = 64;
+
+/// Changes that a listener of the feed may lag behind.
+const FEED_LEN: usize = 1_024;
 
 /// The book: its store, the chain, and who is logging in.
 pub(crate) struct Book {
@@ -41,6 +45,8 @@ pub(crate) struct Book {
     /// blocks may have concerned the order while it was not yet in the book.
     generation: AtomicU64,
     last_block: AtomicU64,
+    /// Who listens to what changes.
+    pub(crate) feed: broadcast::Sender<Change>,
 }
 
 impl Book {
@@ -59,7 +65,44 @@ impl Book {
             lanes: (0..LANES).map(|_| tokio::sync::Mutex::default()).collect(),
             generation: AtomicU64::new(0),
             last_block: AtomicU64::new(0),
+            feed: broadcast::Sender::new(FEED_LEN),
         }
+    }
+
+    /// Tells the feed. Nobody may be listening, which is no fault.
+    pub(crate) fn tell(&self, change: impl FnOnce() -> Change) {
+        if self.feed.receiver_count() > 0 {
+            let _ = self.feed.send(change());
+        }
+    }
+
+    /// Tells the feed of an order that is new in the book.
+    pub(crate) fn tell_published(&self, row: &store::OrderRow) {
+        self.tell(|| Change::Published(Arc::new(self.record(row.clone()))));
+    }
+
+    /// Tells the feed of an order that is not open any more.
+    pub(crate) fn tell_unpublished(&self, row: &store::OrderRow) {
+        self.tell(|| Change::Unpublished { kind: row.kind, hash: row.hash });
+    }
+
+    /// Tells the feed what has become of an order that was as in `before`.
+    pub(crate) fn tell_state(&self, before: &store::OrderRow, state: store::OrderState) {
+        match (before.state.status, state.status) {
+            (Status::Open, Status::Open) if before.state.remaining != state.remaining => {
+                self.tell(|| Change::Updated(Arc::new(self.record_as(before, state))));
+            }
+            (Status::Open, Status::Open) => {}
+            (Status::Open, _) => self.tell_unpublished(before),
+            (_, Status::Open) => {
+                self.tell(|| Change::Published(Arc::new(self.record_as(before, state))));
+            }
+            _ => {}
+        }
+    }
+
+    fn record_as(&self, row: &store::OrderRow, state: store::OrderState) -> Published {
+        self.record(store::OrderRow { state, ..row.clone() })
     }
 
     pub(crate) fn generation(&self) -> u64 {

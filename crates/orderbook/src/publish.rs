@@ -52,10 +52,13 @@ pub(crate) async fn publish(
     // Somebody may have published the same order while the chain was asked.
     unpublished(book, hash).await?;
     save(book, &row).await?;
+    book.tell_published(&row);
     if book.generation() != generation {
-        row.state = appraise(&*book.ledger, &row, book.ledger.head()).await?;
-        let change = Change::SetOrder { hash, state: row.state };
+        let state = appraise(&*book.ledger, &row, book.ledger.head()).await?;
+        let change = Change::SetOrder { hash, state };
         book.store.apply(vec![change]).await.map_err(Error::from)?;
+        book.tell_state(&row, state);
+        row.state = state;
     }
     Ok(row)
 }

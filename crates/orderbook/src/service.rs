@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chain::Client;
 use store::{Cursor, Store};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
-use wire::market::{MarketApi, RateLimit};
+use wire::market::{Change, MarketApi, RateLimit};
 
 use crate::Error;
 use crate::book::{Book, CURSOR, SharedBook};
@@ -95,6 +95,12 @@ impl Handle {
     /// The book's routes.
     pub fn router(&self) -> wire::Router {
         wire::market::router(self.api())
+    }
+
+    /// What changes in the book from now on. A listener that falls behind by more than a thousand changes is told how
+    /// many it has missed, and may look the rest up.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.book.feed.subscribe()
     }
 
     /// The last block that the book has taken in.

@@ -29,6 +29,7 @@ pub(crate) async fn unpublish(
     let hashes: Vec<_> = rows.iter().map(|row| row.hash).collect();
     let removals = hashes.iter().map(|hash| Change::RemoveOrder(*hash)).collect();
     book.store.apply(removals).await.map_err(Error::from)?;
+    rows.iter().for_each(|row| book.tell_unpublished(row));
     let assets = rows.iter().map(|row| (kind, subject(row)));
     let stranded = without_offers(book, assets, book.ledger.head()).await?;
     book.store.apply(stranded).await.map_err(Error::from)?;

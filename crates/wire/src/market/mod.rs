@@ -8,10 +8,12 @@
 //! ```
 //!
 //! **Layout:** `order` the four orders in JSON · `record` what the book says about orders, deals, categories · `query`
-//! what may be asked · `api` the trait and its errors · `server` the routes · `limit` callers that ask too much ·
+//! what may be asked · `api` the trait and its errors · `server` the routes · `change` what a
+//! live feed tells · `limit` callers that ask too much ·
 //! `client`.
 
 mod api;
+mod change;
 mod client;
 mod limit;
 mod order;
@@ -20,6 +22,7 @@ mod record;
 mod server;
 
 pub use api::{ApiError, MarketApi};
+pub use change::Change;
 pub use client::MarketClient;
 pub use limit::RateLimit;
 pub use order::Order;
