@@ -9,7 +9,7 @@ use orders::{AppOrder, DatasetOrder, Operation, Quartet, RequestOrder, Workerpoo
 use primitives::{DealId, Nrlc, ResultDigest, ResultHash, ResultSeal, TaskId};
 
 use crate::abi::{
-    Added, AppRegistry, DatasetRegistry, Hub, IexecLibOrders_v5 as lib, RLC, Workerpool,
+    AppRegistry, DatasetRegistry, Hub, IHubSettlement, IexecLibOrders_v5 as lib, RLC, Workerpool,
     WorkerpoolRegistry,
 };
 use crate::types::Contracts;
@@ -165,13 +165,13 @@ pub fn settle(
 ) -> TxRequest {
     let results: u64 = items.iter().map(|item| kept(item.results.len())).sum();
     let gas = each(items.len(), SETTLE_GAS).saturating_add(results).min(TRANSACTION_GAS_MAX);
-    let shape = |item: Settlement| Added::Settlement {
+    let shape = |item: Settlement| IHubSettlement::Settlement {
         index: item.index,
         resultDigest: item.digest.0,
         results: item.results,
     };
     let items = items.into_iter().map(shape).collect();
-    to(hub, &Added::settleCall { dealid: deal.0, items, authorization }, gas)
+    to(hub, &Hub::settleCall { dealid: deal.0, items, authorization }, gas)
 }
 
 fn kept_results(results: &Bytes, callback: &Bytes) -> u64 {

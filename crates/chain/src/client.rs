@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use crate::abi::{Added, AppRegistry, Hub, IexecLibCore_v5 as core};
+use crate::abi::{AppRegistry, Hub, IexecLibCore_v5 as core, thereIsNoSuchFunctionCall};
 use crate::blocks::{Header, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{Cursor, Follower, Live};
@@ -406,10 +406,9 @@ impl Client {
         if let Some(known) = self.inner.settles.get() {
             return *known;
         }
-        let (dealid, items, authorization) = (B256::ZERO, Vec::new(), Bytes::new());
-        let settle = Added::settleCall { dealid, items, authorization };
-        let Added::settleCall { dealid, items, authorization } = settle.clone();
-        let nothing = Added::thereIsNoSuchFunctionCall { dealid, items, authorization };
+        let settle =
+            Hub::settleCall { dealid: B256::ZERO, items: Vec::new(), authorization: Bytes::new() };
+        let nothing = thereIsNoSuchFunctionCall {};
         // A hub may refuse a batch of nothing in whatever way, as long as it is not the way in which it refuses what
         // it has never heard of.
         let (settle, nothing) = futures::join!(self.answer_to(settle), self.answer_to(nothing));

@@ -43,6 +43,11 @@ sol! {
         error IncompatibleDatasetOrder(string reason);
         error OperationFailed();
         error UnsupportedOperation(bytes4 selector);
+        error DealNotSettleable(bytes32 dealid);
+        error DealExpired(bytes32 dealid);
+        error IndexNotSettleable(uint256 index);
+        error TaskNotSettleable(uint256 index, uint256 status);
+        error SettlementNotAuthorized(address worker, bytes32 dealid);
         error NotContractOwner(address caller, address owner);
         error OwnableUnauthorizedAccount(address account);
         error OwnableInvalidOwner(address owner);
@@ -117,6 +122,11 @@ fn name_of(error: &Known::KnownErrors) -> String {
     let arguments = match error {
         E::IncompatibleDatasetOrder(e) => e.reason.clone(),
         E::UnsupportedOperation(e) => e.selector.to_string(),
+        E::DealNotSettleable(e) => e.dealid.to_string(),
+        E::DealExpired(e) => e.dealid.to_string(),
+        E::IndexNotSettleable(e) => e.index.to_string(),
+        E::TaskNotSettleable(e) => format!("{}, {}", e.index, e.status),
+        E::SettlementNotAuthorized(e) => format!("{}, {}", e.worker, e.dealid),
         E::NotContractOwner(e) => format!("{}, {}", e.caller, e.owner),
         E::OwnableUnauthorizedAccount(e) => e.account.to_string(),
         E::OwnableInvalidOwner(e) => e.owner.to_string(),
@@ -183,6 +193,10 @@ mod tests {
             "UnsupportedOperation(0x01020304)",
         );
         check(Known::OperationFailed {}.abi_encode(), "OperationFailed()");
+        check(
+            Known::TaskNotSettleable { index: U256::from(7), status: U256::from(3) }.abi_encode(),
+            "TaskNotSettleable(7, 3)",
+        );
         check(vec![0xde, 0xad, 0xbe, 0xef, 0], "error 0xdeadbeef");
         check(vec![], "no reason given");
         check(vec![1], "no reason given");

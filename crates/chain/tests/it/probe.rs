@@ -6,7 +6,7 @@ use chain::{Client, ClientOptions};
 use crate::scripted::{HUB, Node};
 
 const SETTLE: &str = "settle(bytes32,(uint256,bytes32,bytes)[],bytes)";
-const NONE: &str = "thereIsNoSuchFunction(bytes32,(uint256,bytes32,bytes)[],bytes)";
+const NONE: &str = "thereIsNoSuchFunction()";
 
 /// `Error(string)` of the fallback of the original hub.
 fn disabled() -> Bytes {
