@@ -9,6 +9,7 @@
 //! | [`market`] | the order book, as the official market API | `orderbook` |
 //! | [`scheduler`] | the state and logs of tasks, uploads of results | `scheduler` |
 //! | [`link`] | the connection between a scheduler and each of its workers | `scheduler`, `worker` |
+//! | [`sms`] | secrets, and sessions for enclaves | `vault` |
 //! | [`ipfs`] | storing and fetching content | `blobs` (client only here) |
 //! | [`auth`] | logging in to any of these with a wallet | – |
 //! | [`description`] | what a market at an origin consists of | `cli` |
@@ -29,6 +30,7 @@ pub mod link;
 pub mod market;
 pub mod params;
 pub mod scheduler;
+pub mod sms;
 mod time;
 
 pub use axum::Router;

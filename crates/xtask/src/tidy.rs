@@ -14,9 +14,9 @@ use serde_json::Value;
 /// Rooms by floor; an import may only go to a lower floor, or stay on the floors where `SIDEWAYS` says so.
 const FLOORS: [&[&str]; 6] = [
     &["primitives"],
-    &["orders", "verdict", "tasks"],
+    &["orders", "verdict", "tasks", "seal"],
     &["bindings", "chain", "devchain", "store", "blobs", "sandbox", "wire"],
-    &["orderbook", "scheduler", "worker"],
+    &["orderbook", "scheduler", "worker", "vault"],
     &["gristmill"],
     &["testkit", "e2e", "xtask"],
 ];
