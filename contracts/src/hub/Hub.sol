@@ -354,7 +354,7 @@ contract Hub is IHubCore, Ledger, Authority {
     function initialize(bytes32 dealid, uint256 idx) public returns (bytes32 taskid) {
         Deals.Terms memory deal = Deals.find(dealid);
         require(idx >= deal.botFirst && idx - deal.botFirst < deal.botSize);
-        taskid = keccak256(abi.encodePacked(dealid, idx));
+        taskid = Rules.taskOf(dealid, idx);
         require(Tasks.isUnset(taskid));
         Rules.finalDeadline(deal); // overflows now rather than later
 
@@ -675,7 +675,7 @@ contract Hub is IHubCore, Ledger, Authority {
         _unlock(held, deal.workerpoolOwner, Rules.schedulerStake(deal));
         uint256 kitty = _account(Rules.KITTY).locked;
         if (kitty > 0) {
-            kitty = _min(Rules.max(kitty * Rules.KITTY_RATIO / 100, Rules.KITTY_MIN), kitty);
+            kitty = Rules.kittyShare(kitty);
             _seize(Rules.KITTY, kitty, taskid);
             _reward(held, deal.workerpoolOwner, kitty, taskid);
         }

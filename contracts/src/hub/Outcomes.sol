@@ -11,6 +11,13 @@ import {HubStorage} from "./HubStorage.sol";
 /// 00 kind [worker 20, digest 32, enclave 20 if any] length-of-results 4, results, callback
 /// ```
 /// The ballot is there for tasks completed by one worker alone, which have no other.
+///
+/// Tasks settled together share a record, under the id of the first of them. What all their results begin with is there
+/// once:
+///
+/// ```text
+/// 00 kind, worker 20, length-of-beginning 3, beginning, for each task: digest 32, length-of-rest 3, rest
+/// ```
 library Outcomes {
     struct Outcome {
         address worker;
@@ -23,6 +30,11 @@ library Outcomes {
     uint256 private constant PLAIN = 0;
     uint256 private constant SOLO = 1;
     uint256 private constant SOLO_ENCLAVE = 3;
+    uint256 private constant BATCH = 5;
+
+    /// @dev What a batch takes besides results: at its beginning, and for each task.
+    uint256 internal constant BATCH_HEAD = 25;
+    uint256 internal constant BATCH_ITEM = 35;
 
     function write(bytes32 taskid, bytes calldata results, bytes calldata resultsCallback) internal {
         if (results.length + resultsCallback.length == 0) return;
@@ -42,15 +54,38 @@ library Outcomes {
         store(taskid, abi.encodePacked(ballot, uint32(results.length), results, resultsCallback));
     }
 
-    function store(bytes32 taskid, bytes memory content) private {
+    function store(bytes32 taskid, bytes memory content) internal {
         if (content.length > Records.MAX_LENGTH) HubStorage.data().longRecords[taskid] = content;
         else require(Records.write(taskid, content) != address(0));
     }
 
-    function read(bytes32 taskid) internal view returns (Outcome memory outcome) {
-        address record = Records.addressOf(taskid);
+    /// @notice How a batch's record begins; tasks follow.
+    function batchHead(bytes calldata beginning) internal view returns (bytes memory) {
+        return abi.encodePacked(uint16(BATCH), msg.sender, uint24(beginning.length), beginning);
+    }
+
+    /// @param key Id of the batch's first task.
+    function readBatch(bytes32 key, uint256 position) internal view returns (Outcome memory outcome) {
+        bytes memory content = load(key);
+        outcome.worker = address(uint160(word(content, 2) >> 96));
+        uint256 length = word(content, 22) >> 232;
+        bytes memory beginning = part(content, BATCH_HEAD, length);
+        uint256 pos = BATCH_HEAD + length;
+        for (; position > 0; --position) {
+            pos += BATCH_ITEM + (word(content, pos + 32) >> 232);
+        }
+        outcome.digest = bytes32(word(content, pos));
+        outcome.results = bytes.concat(beginning, part(content, pos + BATCH_ITEM, word(content, pos + 32) >> 232));
+    }
+
+    function load(bytes32 key) private view returns (bytes memory) {
+        address record = Records.addressOf(key);
         uint256 size = record.code.length;
-        bytes memory content = size != 0 ? Records.slice(record, 0, size) : HubStorage.data().longRecords[taskid];
+        return size != 0 ? Records.slice(record, 0, size) : HubStorage.data().longRecords[key];
+    }
+
+    function read(bytes32 taskid) internal view returns (Outcome memory outcome) {
+        bytes memory content = load(taskid);
         if (content.length == 0) return outcome;
         uint256 kind = uint8(content[1]);
         uint256 pos = 2;

@@ -61,9 +61,21 @@ library Rules {
         return deal.workerpoolPrice * WORKERPOOL_STAKE_RATIO / 100;
     }
 
+    /// @notice What of a kitty that is not empty a success earns its scheduler.
+    function kittyShare(uint256 kitty) internal pure returns (uint256 share) {
+        share = max(kitty * KITTY_RATIO / 100, KITTY_MIN);
+        if (share > kitty) share = kitty;
+    }
+
     /// @notice The workers' part of `pot`. Rounded down: dust is the scheduler's.
     function workersShare(Deals.Terms memory deal, uint256 pot) internal pure returns (uint256) {
         return pot * (100 - deal.schedulerRewardRatio) / 100;
+    }
+
+    /* TASKS */
+
+    function taskOf(bytes32 dealid, uint256 index) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(dealid, index));
     }
 
     /* CONSENSUS */

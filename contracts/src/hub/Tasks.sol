@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {HubStorage} from "./HubStorage.sol";
 import {Narrow} from "./Narrow.sol";
+import {Rules} from "./Rules.sol";
 
 /// @title A task and its ballots, as kept
 /// @notice A task is one word, a ballot one to four. What can be derived is not kept: deadlines and the deal come from
@@ -46,6 +47,11 @@ library Tasks {
 
     uint256 internal constant MAX_BALLOTS = 2 ** 12 - 1;
 
+    /// @dev Marks of a task's word. A settled task is also solo, and has its place in a batch where others have ballots,
+    /// group and winners: position 12 bits, offset of the batch's first task 35.
+    uint256 private constant SOLO = 1 << 254;
+    uint256 private constant SETTLED = 1 << 255;
+
     /// @dev Marks of a ballot's word; see `Ballot`.
     uint256 internal constant PROVED = 1 << 160;
     uint256 internal constant REJECTED = 1 << 161;
@@ -60,7 +66,7 @@ library Tasks {
         head.winners = (word >> 155) & MAX_BALLOTS;
         head.revealDeadline = (word >> 179) & Narrow.MAX_40;
         head.offset = (word >> 219) & Narrow.MAX_35;
-        head.solo = word >> 254 != 0;
+        head.solo = word & SOLO != 0;
         if (head.revealDeadline == Narrow.MAX_40) {
             head.revealDeadline = Narrow.get(Narrow.MAX_40, Narrow.MAX_40, Narrow.REVEAL_DEADLINE, taskid);
         }
@@ -76,7 +82,36 @@ library Tasks {
             Narrow.put(head.revealDeadline, Narrow.MAX_40, Narrow.REVEAL_DEADLINE, taskid);
         HubStorage.data().tasks[taskid].head = head.dealRef | (head.status << 128) | (head.ballots << 131)
             | (head.group << 143) | (head.winners << 155) | (revealDeadline << 179)
-            | (head.offset << 219) | (head.solo ? uint256(1) << 254 : 0);
+            | (head.offset << 219) | (head.solo ? SOLO : 0);
+    }
+
+    /// @notice What of a settled task's word is the same for all of its batch.
+    function settledWord(uint256 dealRef) internal pure returns (uint256) {
+        return dealRef | (Rules.COMPLETED << 128) | SOLO | SETTLED;
+    }
+
+    /// @notice Of a task that is unset, or active without ballots.
+    /// @param word See `settledWord`. @param first The offset of the batch's first task.
+    function writeSettled(
+        bytes32 taskid,
+        uint256 word,
+        uint256 position,
+        uint256 first,
+        uint256 revealDeadline,
+        uint256 ownOffset
+    ) internal {
+        revealDeadline = Narrow.put(revealDeadline, Narrow.MAX_40, Narrow.REVEAL_DEADLINE, taskid);
+        HubStorage.data().tasks[taskid].head =
+            word | (position << 131) | (first << 143) | (revealDeadline << 179) | (ownOffset << 219);
+    }
+
+    /// @return settled Whether the task was settled; the rest is zero if not.
+    /// @return first Offset of the first task of its batch, whose id is the record's key.
+    /// @return position In the batch.
+    function place(bytes32 taskid) internal view returns (bool settled, uint256 first, uint256 position) {
+        uint256 word = HubStorage.data().tasks[taskid].head;
+        if (word & SETTLED == 0) return (false, 0, 0);
+        return (true, (word >> 143) & Narrow.MAX_35, (word >> 131) & MAX_BALLOTS);
     }
 
     function offset(bytes32 taskid, Head memory head) internal view returns (uint256) {

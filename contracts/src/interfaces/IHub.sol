@@ -4,9 +4,10 @@ pragma solidity 0.8.37;
 import {IHubCore} from "./IHubCore.sol";
 import {IHubExtension} from "./IHubExtension.sol";
 import {IHubSettlement} from "./IHubSettlement.sol";
+import {IHubViews} from "./IHubViews.sol";
 
 /// @title The whole published ABI of the hub, at its one address
-interface IHub is IHubCore, IHubExtension {
+interface IHub is IHubCore, IHubExtension, IHubViews {
     /// @notice Published, but nothing answers it: reverts "fallback-disabled".
     function renounceOwnership() external;
 }

@@ -10,6 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::SolCall as _;
 use bindings::{hub, rlc};
 
+use crate::settle::try_settle;
 use crate::world::{Actor, Done, World, app_call, dataset_call, match_call, pool_call};
 
 /// Operation, what the original takes, what we do.
@@ -73,25 +74,13 @@ fn gas_is_as_committed() {
 fn rows() -> Vec<Row> {
     let mut world = World::new();
     let (app, dataset, pool) = (world.create_app(), world.create_dataset(), world.create_pool());
-    fill_kitty(&mut world, app, pool);
+    world.fill_kitty(app, pool);
     for name in ["app", "data", "pool"] {
         world.create_app_named(name);
     }
     let mut story = Story { world, app, dataset, pool, salt: 0 };
     story.tell();
     story.tell()
-}
-
-fn fill_kitty(world: &mut World, app: Address, pool: Address) {
-    let mut quartet = world.quartet(app, Address::ZERO, pool);
-    quartet.request.volume = U256::from(100);
-    quartet.request.salt = B256::repeat_byte(0xee);
-    let dealid = world.deal(quartet);
-    world.now += 10 * 300;
-    for idx in 0..100u64 {
-        let taskid = world.initialize(dealid, idx);
-        world.tx(Address::ZERO, world.hub, &hub::claimCall { taskid });
-    }
 }
 
 struct Story {
@@ -107,6 +96,7 @@ impl Story {
         let mut rows = self.matching();
         rows.extend(self.tasks());
         rows.extend(self.alone());
+        rows.extend(self.bags());
         rows.extend(self.failures());
         rows.extend(self.entries());
         rows.extend(self.money());
@@ -240,6 +230,20 @@ impl Story {
             ("contributeAndFinalize", 530_247, plain),
             ("contributeAndFinalize of an enclave", 581_386, tee),
         ]
+    }
+
+    /// Beside the original's `initialize` and `contributeAndFinalize` of as many tasks.
+    fn bags(&mut self) -> Vec<Row> {
+        const OFFICIAL: u64 = 235_448 + 530_247;
+        [(1, "settle, 1 task"), (10, "settle, 10 tasks"), (100, "settle, 100 tasks")]
+            .into_iter()
+            .map(|(count, name)| {
+                let dealid = self.dealid(1, count);
+                let indices: Vec<_> = (0..count).collect();
+                let done = try_settle(&mut self.world, dealid, 0, &indices).unwrap();
+                (name, OFFICIAL * count, done.gas)
+            })
+            .collect()
     }
 
     fn failures(&mut self) -> Vec<Row> {

@@ -7,5 +7,6 @@ mod chaos;
 mod gas;
 mod lifecycle;
 mod reentrancy;
+mod settle;
 mod traps;
 mod world;

@@ -452,6 +452,22 @@ impl World {
         B256::from_slice(&done.output)
     }
 
+    /// Lets a task fail that was dear enough for the kitty to last a thousand others.
+    pub(crate) fn fill_kitty(&mut self, app: Address, pool: Address) {
+        const PRICE: u64 = 5_000_000 * RLC;
+        self.give(self.cast.requester.address(), PRICE);
+        self.give(self.cast.scheduler.address(), PRICE);
+        let mut quartet = self.quartet(app, Address::ZERO, pool);
+        quartet.workerpool.price = U256::from(PRICE);
+        quartet.workerpool.salt = B256::repeat_byte(0xee);
+        quartet.request.workerpool_max_price = U256::from(PRICE);
+        quartet.request.salt = B256::repeat_byte(0xee);
+        let dealid = self.deal(quartet);
+        let taskid = self.initialize(dealid, 0);
+        self.now += 10 * 300;
+        self.tx(Address::ZERO, self.hub, &hub::claimCall { taskid });
+    }
+
     /* TASKS */
 
     #[track_caller]
@@ -737,7 +753,7 @@ fn refusal(output: &Bytes) -> Refused {
 }
 
 /// An event's name by its topic, or the topic.
-fn event_name(log: &Log) -> String {
+pub(crate) fn event_name(log: &Log) -> String {
     thread_local! {
         static NAMES: HashMap<B256, &'static str> = [
             hub::Transfer::SIGNATURE, hub::Approval::SIGNATURE, hub::Lock::SIGNATURE, hub::Unlock::SIGNATURE,
