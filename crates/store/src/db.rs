@@ -12,22 +12,32 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{Change, Error, Result};
 
 /// Every step of the schema, in order, by number and name. A step that was released is never changed: a new one is added.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "market", include_str!("../migrations/0001_market.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "market", include_str!("../migrations/0001_market.sql")),
+    (2, "shelves", include_str!("../migrations/0002_shelves.sql")),
+];
 
 /// How long to wait for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Readers at once. Writes go through one of them.
-const CONNECTIONS_MAX: u32 = 4;
+/// Readers at once, besides the writer.
+const READERS_MAX: u32 = 4;
+/// What each connection keeps of the file in memory, in KiB. With the number of connections this is what bounds the
+/// memory of a database of any size; the rest is the operating system's cache.
+const CACHE_KIB: u32 = 8 * 1_024;
+/// Prepared statements that each connection keeps.
+const STATEMENTS_MAX: usize = 256;
 /// Lists of changes that wait to be written; more callers than that wait for room.
 const QUEUE_LEN: usize = 1_024;
 /// The most lists that share a transaction, so that the first does not wait for ever.
 const BATCH_MAX: usize = 256;
+/// What a database without a file is called in errors.
+const IN_MEMORY: &str = "in memory";
 
 /// A database. Cheap to clone; all clones share its connections and its writer.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
+    pen: SqlitePool,
     writer: mpsc::Sender<Batch>,
 }
 
@@ -46,9 +56,17 @@ impl Store {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX);
-        Self::start(&path.display().to_string(), pool, options).await
+            .busy_timeout(BUSY_TIMEOUT)
+            .statement_cache_capacity(STATEMENTS_MAX)
+            .pragma("cache_size", format!("-{CACHE_KIB}"));
+        // Asking a file whether it is still there before each query would double the queries.
+        let pool = SqlitePoolOptions::new().test_before_acquire(false);
+        let path = path.display().to_string();
+        // The writer never waits for readers to give a connection back.
+        let pen = open(&path, pool.clone().max_connections(1), options.clone()).await?;
+        migrator().run(&pen).await.map_err(|error| unmigrated(&path, error))?;
+        let readers = open(&path, pool.max_connections(READERS_MAX), options).await?;
+        Ok(Self::start(readers, pen))
     }
 
     /// A database that is gone when its last clone is. Must be called within a Tokio runtime.
@@ -59,8 +77,11 @@ impl Store {
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None);
-        let options = SqliteConnectOptions::new().in_memory(true);
-        Self::start("in memory", pool, options).await
+        let options =
+            SqliteConnectOptions::new().in_memory(true).statement_cache_capacity(STATEMENTS_MAX);
+        let pool = open(IN_MEMORY, pool.test_before_acquire(false), options).await?;
+        migrator().run(&pool).await.map_err(|error| unmigrated(IN_MEMORY, error))?;
+        Ok(Self::start(pool.clone(), pool))
     }
 
     /// Writes all of the changes or, on an error, none. Done means that they survive the process.
@@ -76,24 +97,27 @@ impl Store {
     /// Waits until nothing uses the database and closes it. Later calls fail.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.pen.close().await;
     }
 
     pub(crate) fn pool(&self) -> &SqlitePool {
         &self.pool
     }
 
-    async fn start(
-        path: &str,
-        pool: SqlitePoolOptions,
-        options: SqliteConnectOptions,
-    ) -> Result<Self> {
-        let unopened = |source| Error::Open { path: path.to_owned(), source: Arc::new(source) };
-        let pool = pool.connect_with(options).await.map_err(unopened)?;
-        migrator().run(&pool).await.map_err(|error| unmigrated(path, error))?;
+    fn start(pool: SqlitePool, pen: SqlitePool) -> Self {
         let (writer, queue) = mpsc::channel(QUEUE_LEN);
-        tokio::spawn(write(pool.clone(), queue));
-        Ok(Self { pool, writer })
+        tokio::spawn(write(pen.clone(), queue));
+        Self { pool, pen, writer }
     }
+}
+
+async fn open(
+    path: &str,
+    pool: SqlitePoolOptions,
+    options: SqliteConnectOptions,
+) -> Result<SqlitePool> {
+    let unopened = |source| Error::Open { path: path.to_owned(), source: Arc::new(source) };
+    pool.connect_with(options).await.map_err(unopened)
 }
 
 /// Put together here rather than by sqlx's macro, which compiles SQLite a second time for the build.

@@ -94,6 +94,28 @@ impl Store {
         Ok((rows, count))
     }
 
+    /// The last deals of a category: block time, the workerpool's price, volume. Newest block first, then the cheapest.
+    pub async fn prices(&self, category: U256, limit: u64) -> Result<Vec<(u64, U256, U256)>> {
+        let rows = sqlx::query(
+            "SELECT block_time, workerpool_price, volume FROM deals WHERE category = $1 \
+             ORDER BY block_number DESC, workerpool_price, id LIMIT $2",
+        )
+        .bind(column::amount(category))
+        .bind(column::number("limit", limit)?)
+        .fetch_all(self.pool())
+        .await
+        .map_err(Error::query("read prices"))?;
+        let read = |row| {
+            let from = Columns(row);
+            Ok((
+                from.number("block_time")?,
+                from.amount("workerpool_price")?,
+                from.amount("volume")?,
+            ))
+        };
+        rows.iter().map(read).collect()
+    }
+
     async fn count_deals(&self, filter: &DealFilter) -> Result<u64> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) AS counted");
         push_filter(&mut query, filter);

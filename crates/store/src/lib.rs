@@ -28,6 +28,7 @@ mod db;
 mod deals;
 mod error;
 mod orders;
+mod shelves;
 mod work;
 
 pub use categories::{CategoryFilter, CategoryRow};
@@ -36,7 +37,8 @@ pub use cursors::Cursor;
 pub use db::Store;
 pub use deals::{AssetColumns, DealFilter, DealRow};
 pub use error::Error;
-pub use orders::{OpenCounts, OrderFilter, OrderRow, OrderState, Party, Status};
+pub use orders::{OrderFilter, OrderRow, OrderState, Party, Status};
+pub use shelves::OpenCounts;
 pub use work::WorkRow;
 
 /// What the methods of this crate give back.

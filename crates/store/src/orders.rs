@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::column::{self, Columns};
-use crate::{Error, Range, Result, Store};
+use crate::{Error, Result, Store, shelves};
 
 /// What became of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -171,19 +171,16 @@ impl OrderFilter {
             max_price: None,
         }
     }
-}
 
-/// How many orders are open, by kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OpenCounts {
-    /// Apps'.
-    pub app: u64,
-    /// Datasets'.
-    pub dataset: u64,
-    /// Workerpools'.
-    pub workerpool: u64,
-    /// Requests.
-    pub request: u64,
+    /// The parties that orders name, by the kind of order that they would sign.
+    pub(crate) fn parties(&self) -> [(OrderKind, Party); 4] {
+        [
+            (OrderKind::App, self.app),
+            (OrderKind::Dataset, self.dataset),
+            (OrderKind::Workerpool, self.workerpool),
+            (OrderKind::Request, self.requester),
+        ]
+    }
 }
 
 impl Store {
@@ -212,63 +209,6 @@ impl Store {
             found.extend(self.fetch(query).await?);
         }
         Ok(found)
-    }
-
-    /// Open orders, best price first (requests: highest), then oldest, then by hash; and how many there are in all.
-    pub async fn open_orders(
-        &self,
-        filter: &OrderFilter,
-        range: Range,
-    ) -> Result<(Vec<OrderRow>, u64)> {
-        let rows = self.open_offers(filter, range).await?;
-        let all_here = range.skip == 0 && (rows.len() as u64) < range.limit;
-        let count = if all_here { rows.len() as u64 } else { self.count_open(filter).await? };
-        Ok((rows, count))
-    }
-
-    /// [`Self::open_orders`] without counting those that are not given.
-    pub async fn open_offers(&self, filter: &OrderFilter, range: Range) -> Result<Vec<OrderRow>> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT *");
-        push_filter(&mut query, filter)?;
-        query.push(" ORDER BY ").push(price_column(filter.kind));
-        query.push(if filter.kind == OrderKind::Request { " DESC" } else { "" });
-        query.push(", published_ms, hash LIMIT ").push_bind(column::number("limit", range.limit)?);
-        query.push(" OFFSET ").push_bind(column::number("offset", range.skip)?);
-        self.fetch(query).await
-    }
-
-    /// How many open orders the filter lets through.
-    pub async fn count_open(&self, filter: &OrderFilter) -> Result<u64> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) AS counted");
-        push_filter(&mut query, filter)?;
-        let row = query
-            .build()
-            .fetch_one(self.pool())
-            .await
-            .map_err(Error::query("count open orders"))?;
-        Columns(&row).number("counted")
-    }
-
-    /// How many orders are open, by kind.
-    pub async fn open_counts(&self) -> Result<OpenCounts> {
-        let rows = sqlx::query(
-            "SELECT kind, COUNT(*) AS counted FROM orders WHERE status = 0 GROUP BY kind",
-        )
-        .fetch_all(self.pool())
-        .await
-        .map_err(Error::query("count open orders"))?;
-        let mut counts = OpenCounts::default();
-        for row in &rows {
-            let columns = Columns(row);
-            let counted = columns.number("counted")?;
-            match read_kind(columns.number("kind")?)? {
-                OrderKind::App => counts.app = counted,
-                OrderKind::Dataset => counts.dataset = counted,
-                OrderKind::Workerpool => counts.workerpool = counted,
-                OrderKind::Request => counts.request = counted,
-            }
-        }
-        Ok(counts)
     }
 
     /// Those of the wallets that have open orders of those kinds.
@@ -317,7 +257,7 @@ impl Store {
         self.fetch(query).await
     }
 
-    async fn fetch(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<OrderRow>> {
+    pub(crate) async fn fetch(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<OrderRow>> {
         let rows = query.build().fetch_all(self.pool()).await;
         rows.map_err(Error::query("read orders"))?.iter().map(read).collect()
     }
@@ -326,12 +266,16 @@ impl Store {
 pub(crate) async fn put(to: &mut SqliteConnection, row: &OrderRow) -> Result<()> {
     let [tag_0, tag_1, tag_2, tag_3] = column::tag(row.tag);
     let number = column::number;
+    let named = shelves::put(to, row).await?;
     sqlx::query(
         "INSERT INTO orders (hash, kind, status, signer, published_ms, remaining, changed_block, \
          app, dataset, workerpool, requester, app_price, dataset_price, workerpool_price, volume, \
-         category, trust, tag_0, tag_1, tag_2, tag_3, beneficiary, callback, params, salt, sign) \
+         category, trust, tag_0, tag_1, tag_2, tag_3, beneficiary, callback, params, salt, sign, \
+         named, shelf) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-         $19, $20, $21, $22, $23, $24, $25, $26) \
+         $19, $20, $21, $22, $23, $24, $25, $26, $27, (SELECT id FROM shelves WHERE kind = $2 AND \
+         category = $16 AND trust = $17 AND tag_0 = $18 AND tag_1 = $19 AND tag_2 = $20 AND \
+         tag_3 = $21 AND named = $27)) \
          ON CONFLICT (hash) DO UPDATE SET status = excluded.status, signer = excluded.signer, \
          published_ms = excluded.published_ms, remaining = excluded.remaining, \
          changed_block = excluded.changed_block, sign = excluded.sign",
@@ -362,6 +306,7 @@ pub(crate) async fn put(to: &mut SqliteConnection, row: &OrderRow) -> Result<()>
     .bind(row.params.as_str())
     .bind(column::word(row.salt))
     .bind(row.sign.to_vec())
+    .bind(named)
     .execute(to)
     .await
     .map_err(Error::query("write an order"))?;
@@ -396,41 +341,52 @@ pub(crate) async fn remove(to: &mut SqliteConnection, hash: OrderHash) -> Result
 }
 
 /// Kind and status are written into the text, not bound: only then does the database see that a partial index serves.
-fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &OrderFilter) -> Result<()> {
-    let kind = kind_number(filter.kind);
-    query.push(" FROM orders WHERE status = 0 AND kind = ").push(kind);
-    let parties = [
-        ("app", filter.app),
-        ("dataset", filter.dataset),
-        ("workerpool", filter.workerpool),
-        ("requester", filter.requester),
-    ];
-    for (column, party) in parties {
-        push_party(query, column, party);
+pub(crate) fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &OrderFilter) -> Result<()> {
+    query.push(" FROM orders WHERE status = 0 AND kind = ").push(kind_number(filter.kind));
+    push_parties(query, filter);
+    push_wallets(query, filter);
+    if shelves::names_somebody(filter) {
+        shelves::push_alike_unindexed(query, filter)?;
+    } else {
+        push_alike(query, filter)?;
     }
+    push_rest(query, filter)
+}
+
+fn push_parties(query: &mut QueryBuilder<Sqlite>, filter: &OrderFilter) {
+    for (party, value) in filter.parties() {
+        push_party(query, party_column(party), value);
+        let Party::Is(address) = value else { continue };
+        // Said again in the words of the partial index that serves.
+        if let Some(restricted) = shelves::restricted_to_somebody(filter.kind, party)
+            && !address.is_zero()
+        {
+            query.push(restricted);
+        } else if (filter.kind, party) == (OrderKind::Request, OrderKind::Dataset)
+            && !address.is_zero()
+        {
+            query.push(" AND dataset <> X'0000000000000000000000000000000000000000'");
+        }
+    }
+}
+
+fn push_wallets(query: &mut QueryBuilder<Sqlite>, filter: &OrderFilter) {
     let addresses = [("signer", filter.signer), ("beneficiary", filter.beneficiary)];
     for (column, address) in addresses {
         if let Some(address) = address {
             query.push(" AND ").push(column).push(" = ").push_bind(column::address(address));
         }
     }
+}
+
+/// What the orders of a shelf have in common. The columns have the same names in both tables.
+pub(crate) fn push_alike(query: &mut QueryBuilder<Sqlite>, filter: &OrderFilter) -> Result<()> {
     let numbers = [
         ("category = ", filter.category),
         ("trust >= ", filter.min_trust),
         ("trust <= ", filter.max_trust),
-        ("remaining >= ", filter.min_remaining),
-        ("volume >= ", filter.min_volume),
     ];
-    for (comparison, number) in numbers {
-        if let Some(number) = number {
-            let number = column::number("a number in the query", number)?;
-            query.push(" AND ").push(comparison).push_bind(number);
-        }
-    }
-    if let Some(price) = filter.max_price {
-        let price = column::number("a price in the query", price)?;
-        query.push(" AND ").push(price_column(filter.kind)).push(" <= ").push_bind(price);
-    }
+    push_numbers(query, &numbers)?;
     for (index, bits) in column::tag(filter.min_tag.unwrap_or_default()).into_iter().enumerate() {
         if bits != 0 {
             query.push(format_args!(" AND (tag_{index} & ")).push_bind(bits);
@@ -445,7 +401,40 @@ fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &OrderFilter) -> Result
     Ok(())
 }
 
-fn push_party(query: &mut QueryBuilder<Sqlite>, column: &str, party: Party) {
+/// What the orders of a shelf differ in.
+pub(crate) fn push_rest(query: &mut QueryBuilder<Sqlite>, filter: &OrderFilter) -> Result<()> {
+    // Every open order has at least one task left.
+    let remaining = filter.min_remaining.filter(|least| *least > 1);
+    push_numbers(query, &[("remaining >= ", remaining), ("volume >= ", filter.min_volume)])?;
+    if let Some(price) = filter.max_price {
+        let price = column::number("a price in the query", price)?;
+        query.push(" AND ").push(price_column(filter.kind)).push(" <= ").push_bind(price);
+    }
+    Ok(())
+}
+
+fn push_numbers(
+    query: &mut QueryBuilder<Sqlite>,
+    numbers: &[(&'static str, Option<u64>)],
+) -> Result<()> {
+    for (comparison, number) in numbers {
+        if let Some(number) = *number {
+            let number = column::number("a number in the query", number)?;
+            query.push(" AND ").push(*comparison).push_bind(number);
+        }
+    }
+    Ok(())
+}
+
+/// The column that names a party, by the kind of order that the party would sign.
+pub(crate) fn party_column(party: OrderKind) -> &'static str {
+    match party {
+        OrderKind::Request => "requester",
+        asset => asset.as_str(),
+    }
+}
+
+pub(crate) fn push_party(query: &mut QueryBuilder<Sqlite>, column: &str, party: Party) {
     match party {
         Party::Any => {}
         Party::Nobody => {
@@ -462,7 +451,7 @@ fn push_party(query: &mut QueryBuilder<Sqlite>, column: &str, party: Party) {
     }
 }
 
-fn kind_number(kind: OrderKind) -> i64 {
+pub(crate) fn kind_number(kind: OrderKind) -> i64 {
     match kind {
         OrderKind::App => 0,
         OrderKind::Dataset => 1,
@@ -471,12 +460,12 @@ fn kind_number(kind: OrderKind) -> i64 {
     }
 }
 
-fn read_kind(number: u64) -> Result<OrderKind> {
+pub(crate) fn read_kind(number: u64) -> Result<OrderKind> {
     let found = OrderKind::ALL.into_iter().find(|kind| kind_number(*kind).unsigned_abs() == number);
     found.ok_or(Error::Garbled { what: "kind" })
 }
 
-fn price_column(kind: OrderKind) -> &'static str {
+pub(crate) fn price_column(kind: OrderKind) -> &'static str {
     match kind {
         OrderKind::App => "app_price",
         OrderKind::Dataset => "dataset_price",

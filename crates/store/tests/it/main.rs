@@ -3,6 +3,7 @@
 mod book;
 mod deals;
 mod opening;
+mod shelves;
 mod work;
 
 use alloy_primitives::{Address, B256, Bytes};
