@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{Change, Error, Result};
 
 /// Every step of the schema, in order, by number and name. A step that was released is never changed: a new one is added.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "market", include_str!("../migrations/0001_market.sql")),
     (2, "shelves", include_str!("../migrations/0002_shelves.sql")),
+    (3, "sealed", include_str!("../migrations/0003_sealed.sql")),
 ];
 
 /// How long to wait for another process that holds the file.

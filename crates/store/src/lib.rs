@@ -2,7 +2,8 @@
 //!
 //! * *cursors*: how far each service has read the chain;
 //! * *orders*, *deals*, *categories*: the order book's memory;
-//! * *work*: what a worker has promised on chain and not yet finished.
+//! * *work*: what a worker has promised on chain and not yet finished;
+//! * *sealed*: a vault's secrets, as ciphertext.
 //!
 //! Reads are methods. Writes are lists of [`Change`]s, each list all or nothing: so what a block brought and the
 //! cursor behind it are written together. Lists that arrive at the same time share one transaction:
@@ -28,6 +29,7 @@ mod db;
 mod deals;
 mod error;
 mod orders;
+mod sealed;
 mod shelves;
 mod work;
 
@@ -38,6 +40,7 @@ pub use db::Store;
 pub use deals::{AssetColumns, DealFilter, DealRow};
 pub use error::Error;
 pub use orders::{OrderFilter, OrderRow, OrderState, Party, Status};
+pub use sealed::SealedRow;
 pub use shelves::OpenCounts;
 pub use work::WorkRow;
 

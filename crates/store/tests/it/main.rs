@@ -3,6 +3,7 @@
 mod book;
 mod deals;
 mod opening;
+mod sealed;
 mod shelves;
 mod work;
 
