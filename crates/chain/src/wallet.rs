@@ -89,7 +89,7 @@ impl TxRequest {
         Self { value, ..self }
     }
 
-    fn as_call(&self, from: Address, gas: Option<u64>) -> Value {
+    pub(crate) fn as_call(&self, from: Address, gas: Option<u64>) -> Value {
         let mut call = json!({ "from": from, "data": self.data, "value": self.value });
         if let TxKind::Call(to) = self.to {
             call["to"] = json!(to);
@@ -232,7 +232,7 @@ pub(crate) enum Fees {
 }
 
 impl Fees {
-    fn bumped(self) -> Self {
+    pub(crate) fn bumped(self) -> Self {
         let more = |fee: u128| fee.saturating_add(fee / 100 * BUMP_PERCENT).saturating_add(1);
         match self {
             Self::Market { max, tip } => Self::Market { max: more(max), tip: more(tip) },
@@ -240,7 +240,7 @@ impl Fees {
         }
     }
 
-    fn at_least(self, other: Self) -> Self {
+    pub(crate) fn at_least(self, other: Self) -> Self {
         match (self, other) {
             (Self::Market { max, tip }, Self::Market { max: m, tip: t }) => {
                 Self::Market { max: max.max(m), tip: tip.max(t) }
@@ -323,7 +323,7 @@ impl Sent {
 }
 
 /// What the node said to a transaction.
-enum Answer {
+pub(crate) enum Answer {
     Accepted,
     /// No answer: it may or may not have arrived.
     Unheard,
@@ -383,9 +383,7 @@ impl Lane {
     }
 
     async fn count(&self, at: &'static str) -> Result<u64> {
-        let params = json!([self.address(), at]);
-        let count: U64 = self.link.rpc.request("eth_getTransactionCount", params).await?;
-        Ok(count.to())
+        transaction_count(&self.link, self.address(), at).await
     }
 
     async fn send(
@@ -445,7 +443,7 @@ impl Lane {
                 None => tokio::time::timeout(SEND_TIMEOUT, offered.call).await.ok(),
             };
             let (nonce, hash) = (offered.nonce, offered.hash);
-            let withdrawn = match self.understand(answer) {
+            let withdrawn = match understand(self.address(), answer) {
                 Answer::Accepted | Answer::Unheard => return,
                 Answer::Taken if self.is_mined(hash).await => return,
                 Answer::Taken => self.withdraw(nonce, false),
@@ -482,36 +480,6 @@ impl Lane {
         }
     }
 
-    fn understand(&self, answer: Option<Result<B256, TransportError>>) -> Answer {
-        const DOING: &str = "sending a transaction";
-        let Some(answer) = answer else {
-            return Answer::Unheard;
-        };
-        let Err(error) = answer else {
-            return Answer::Accepted;
-        };
-        let Some(payload) = error.as_error_resp() else {
-            tracing::debug!(%error, "no answer to a transaction; it will be sent again");
-            return Answer::Unheard;
-        };
-        let message = payload.message.to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-        if says(&["already known", "already imported", "known transaction", "already in mempool"]) {
-            Answer::Accepted
-        } else if says(&["nonce too low", "nonce is too low", "already been used", "underpriced"]) {
-            Answer::Taken
-        } else if says(&["nonce too high", "nonce is too high", "nonce gap"]) {
-            Answer::Ahead
-        } else if says(&["insufficient funds", "not enough funds", "lack of funds"]) {
-            Answer::Refused(Error::new(DOING, ErrorKind::NoGas { address: self.address() }))
-        } else if payload.is_retry_err() || payload.code == INTERNAL_ERROR && !says(&["revert"]) {
-            tracing::debug!(%error, "the node is in trouble; the transaction will be sent again");
-            Answer::Unheard
-        } else {
-            Answer::Refused(rpc::classify(DOING, &error))
-        }
-    }
-
     /// Takes back a transaction that the node does not have. Its nonce is offered again if it is still to be used.
     fn withdraw(&self, nonce: u64, reusable: bool) -> Option<Draft> {
         let mut state = self.state.lock();
@@ -531,44 +499,7 @@ impl Lane {
         gas_limit: u64,
         fees: Fees,
     ) -> Result<(B256, Bytes)> {
-        let chain_id = self.link.chain_id;
-        let TxRequest { to, data, value, .. } = request;
-        let (to, value, input) = (*to, *value, data.clone());
-        let envelope = match fees {
-            Fees::Market { max, tip } => self.seal(TxEip1559 {
-                chain_id,
-                nonce,
-                gas_limit,
-                max_fee_per_gas: max,
-                max_priority_fee_per_gas: tip,
-                to,
-                value,
-                access_list: Default::default(),
-                input,
-            })?,
-            Fees::Flat { price } => self.seal(TxLegacy {
-                chain_id: Some(chain_id),
-                nonce,
-                gas_price: price,
-                gas_limit,
-                to,
-                value,
-                input,
-            })?,
-        };
-        Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
-    }
-
-    fn seal<T>(&self, transaction: T) -> Result<TxEnvelope>
-    where
-        T: SignableTransaction<alloy_primitives::Signature>,
-        TxEnvelope: From<alloy_consensus::Signed<T>>,
-    {
-        let signature = self
-            .signer
-            .sign_hash_sync(&transaction.signature_hash())
-            .map_err(|error| Error::garbled("signing a transaction", error))?;
-        Ok(transaction.into_signed(signature).into())
+        sign(&self.signer, self.link.chain_id, request, nonce, gas_limit, fees)
     }
 
     async fn estimate(&self, request: &TxRequest) -> Result<u64> {
@@ -893,4 +824,97 @@ pub(crate) async fn fetch_receipt(link: &Link, hash: B256) -> Result<Option<Rece
     let receipt: Option<RawReceipt> =
         link.rpc.request("eth_getTransactionReceipt", (hash,)).await?;
     Ok(receipt.map(Receipt::from))
+}
+
+pub(crate) async fn transaction_count(
+    link: &Link,
+    address: Address,
+    at: &'static str,
+) -> Result<u64> {
+    let count: U64 = link.rpc.request("eth_getTransactionCount", json!([address, at])).await?;
+    Ok(count.to())
+}
+
+/// What a node's answer to a transaction of that sender means; none if there was no answer.
+pub(crate) fn understand(sender: Address, answer: Option<Result<B256, TransportError>>) -> Answer {
+    const DOING: &str = "sending a transaction";
+    let Some(answer) = answer else {
+        return Answer::Unheard;
+    };
+    let Err(error) = answer else {
+        return Answer::Accepted;
+    };
+    let Some(payload) = error.as_error_resp() else {
+        tracing::debug!(%error, "no answer to a transaction; it will be sent again");
+        return Answer::Unheard;
+    };
+    let message = payload.message.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["already known", "already imported", "known transaction", "already in mempool"]) {
+        Answer::Accepted
+    } else if says(&["nonce too low", "nonce is too low", "already been used", "underpriced"]) {
+        Answer::Taken
+    } else if says(&["nonce too high", "nonce is too high", "nonce gap"]) {
+        Answer::Ahead
+    } else if says(&["insufficient funds", "not enough funds", "lack of funds"]) {
+        Answer::Refused(Error::new(DOING, ErrorKind::NoGas { address: sender }))
+    } else if payload.is_retry_err() || payload.code == INTERNAL_ERROR && !says(&["revert"]) {
+        tracing::debug!(%error, "the node is in trouble; the transaction will be sent again");
+        Answer::Unheard
+    } else {
+        Answer::Refused(rpc::classify(DOING, &error))
+    }
+}
+
+/// A transaction's hash, and itself as a node takes it.
+pub(crate) fn sign(
+    signer: &PrivateKeySigner,
+    chain_id: u64,
+    request: &TxRequest,
+    nonce: u64,
+    gas_limit: u64,
+    fees: Fees,
+) -> Result<(B256, Bytes)> {
+    let TxRequest { to, data, value, .. } = request;
+    let (to, value, input) = (*to, *value, data.clone());
+    let envelope = match fees {
+        Fees::Market { max, tip } => seal(
+            signer,
+            TxEip1559 {
+                chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas: max,
+                max_priority_fee_per_gas: tip,
+                to,
+                value,
+                access_list: Default::default(),
+                input,
+            },
+        )?,
+        Fees::Flat { price } => seal(
+            signer,
+            TxLegacy {
+                chain_id: Some(chain_id),
+                nonce,
+                gas_price: price,
+                gas_limit,
+                to,
+                value,
+                input,
+            },
+        )?,
+    };
+    Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
+}
+
+fn seal<T>(signer: &PrivateKeySigner, transaction: T) -> Result<TxEnvelope>
+where
+    T: SignableTransaction<alloy_primitives::Signature>,
+    TxEnvelope: From<alloy_consensus::Signed<T>>,
+{
+    let signature = signer
+        .sign_hash_sync(&transaction.signature_hash())
+        .map_err(|error| Error::garbled("signing a transaction", error))?;
+    Ok(transaction.into_signed(signature).into())
 }

@@ -42,6 +42,12 @@ impl Embedded {
         Self::serve(config, address.unwrap_or("127.0.0.1:0".parse().unwrap())).await
     }
 
+    /// A chain of another id.
+    pub(crate) async fn of(chain_id: u64) -> Self {
+        let config = Config { chain_id, ..Config::default() };
+        Self::serve(config, "127.0.0.1:0".parse().unwrap()).await
+    }
+
     async fn serve(config: Config, address: SocketAddr) -> Self {
         let chain = DevChain::open(config).unwrap();
         let server = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::scripted::{HUB, Node};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn client(node: &Node) -> Client {
     let options = ClientOptions { poll_interval: Duration::from_millis(2) };

@@ -19,7 +19,7 @@ use verdict::{authorization_hash, result_hash, result_seal};
 
 use crate::embedded::Embedded;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const RESULTS: &[u8] = br#"{ "storage": "ipfs", "location": "/ipfs/none" }"#;
 const CATEGORY: u64 = 0;
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::embedded::Embedded;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const NOBODY: Address = Address::repeat_byte(0xbb);
 
 fn payment() -> TxRequest {
