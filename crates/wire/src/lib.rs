@@ -10,9 +10,12 @@
 //! | [`scheduler`] | the state and logs of tasks, uploads of results | `scheduler` |
 //! | [`link`] | the connection between a scheduler and each of its workers | `scheduler`, `worker` |
 //! | [`sms`] | secrets, and sessions for enclaves | `vault` |
+//! | [`compass`] | where workerpools answer, which app a name stands for | `cli` |
 //! | [`ipfs`] | storing and fetching content | `blobs` (client only here) |
 //! | [`auth`] | logging in to any of these with a wallet | – |
+//! | [`serve`] | listening: limits of time, size and number for all of them | `cli` |
 //! | [`description`] | what a market at an origin consists of | `cli` |
+//! | [`multiaddr`] | where content is, as the chain keeps it | – |
 //! | [`params`] | the JSON inside a request order | – |
 //!
 //! What is not here: rules (`orders`, `tasks`, `verdict`), the chain's JSON-RPC (`chain`, `devchain`), storage.
@@ -21,6 +24,7 @@
 //! 4xx and a sentence that says why; it never panics and never becomes a 5xx.
 
 pub mod auth;
+pub mod compass;
 pub mod description;
 mod failure;
 mod http;
@@ -28,8 +32,11 @@ pub mod ipfs;
 pub mod json;
 pub mod link;
 pub mod market;
+pub mod multiaddr;
 pub mod params;
 pub mod scheduler;
+mod seats;
+pub mod serve;
 pub mod sms;
 mod time;
 

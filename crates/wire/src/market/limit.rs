@@ -1,8 +1,10 @@
 //! Callers that ask too much.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::seats::network;
 
 /// Callers remembered at once; when there are more, those whose time is over are forgotten first.
 const CALLERS_MAX: usize = 65_536;
@@ -86,17 +88,6 @@ impl Limiter {
             // Too many within one period: start over rather than grow. It forgives; it does not lock anybody out.
             self.callers.clear();
         }
-    }
-}
-
-/// Who counts as one caller: an IPv4 address, or an IPv6 network of 64 bits, since a host has all of its addresses.
-fn network(caller: IpAddr) -> IpAddr {
-    match caller.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address => address,
     }
 }
 

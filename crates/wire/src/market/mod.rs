@@ -9,12 +9,12 @@
 //!
 //! **Layout:** `order` the four orders in JSON · `record` what the book says about orders, deals, categories · `query`
 //! what may be asked · `api` the trait and its errors · `server` the routes · `change` what a
-//! live feed tells · `limit` callers that ask too much ·
-//! `client`.
+//! live feed tells · `feed` the feed · `limit` callers that ask too much · `client`.
 
 mod api;
 mod change;
 mod client;
+mod feed;
 mod limit;
 mod order;
 mod query;
@@ -24,10 +24,11 @@ mod server;
 pub use api::{ApiError, MarketApi};
 pub use change::Change;
 pub use client::MarketClient;
+pub use feed::{FEED_PATH, FeedLimits, feed};
 pub use limit::RateLimit;
 pub use order::Order;
 pub use query::{CategoryQuery, DealQuery, OrderQuery, PageRequest, PartyFilter, Unpublish};
-pub use record::{Asset, Category, Deal, Metrics, OrderStatus, Page, Published};
+pub use record::{Asset, Category, Deal, Metrics, OrderStatus, Page, PricePoint, Published};
 pub use server::{cors, router};
 
 /// The name that logins to the order book are signed under.

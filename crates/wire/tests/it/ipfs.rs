@@ -92,6 +92,8 @@ async fn a_market_describes_itself() {
         }],
         apps: vec![description::App { name: "wordcount".into(), address: Address::ZERO }],
         version: "0.1.0".into(),
+        gateway: None,
+        sms: None,
         simulated: None,
     };
     let answer = described.clone();

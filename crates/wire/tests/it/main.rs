@@ -1,9 +1,12 @@
 //! The wire over real sockets, and the shapes that cross it.
 
+mod compass;
+mod feed;
 mod ipfs;
 mod link;
 mod market;
 mod scheduler;
+mod serve;
 mod shapes;
 
 use alloy_primitives::{Address, B256};
