@@ -8,26 +8,31 @@ use alloy_primitives::{Address, U256};
 use async_trait::async_trait;
 use orders::OrderKind;
 use parking_lot::Mutex;
-use primitives::{CategoryId, DealId, OrderHash};
+use primitives::{CategoryId, DealId, OrderHash, UnixSeconds};
 use store::{CategoryFilter, DealFilter, OrderFilter, Party, Range, Status, Store};
 use tokio::sync::broadcast;
 use wire::auth::{Authorization, Challenge, OpenChallenges};
 use wire::json::SAFE_INTEGER_MAX;
 use wire::market::{
     ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Change, Deal, DealQuery, MarketApi, Metrics,
-    Order, OrderQuery, Page, PageRequest, PartyFilter, Published, REALM, RateLimit, Unpublish,
+    Order, OrderQuery, Page, PageRequest, PartyFilter, PricePoint, Published, REALM, RateLimit,
+    Unpublish,
 };
 
 use crate::Error;
 use crate::ledger::SharedLedger;
+use crate::memory::Memory;
 use crate::rows;
 use crate::service::Limits;
 
 /// The name of the cursor behind which the chain has been dealt with.
 pub(crate) const CURSOR: &str = "orderbook";
 
-/// Locks that publications of one signer share; more signers than that sometimes wait for each other.
-const LANES: usize = 64;
+/// Locks that publications of one wallet share; more wallets than that sometimes wait for each other.
+const LANES: usize = 1_024;
+
+/// Points of a category's history of prices.
+const PRICES_MAX: u64 = 100;
 
 /// Changes that a listener of the feed may lag behind.
 const FEED_LEN: usize = 1_024;
@@ -35,11 +40,13 @@ const FEED_LEN: usize = 1_024;
 /// The book: its store, the chain, and who is logging in.
 pub(crate) struct Book {
     pub(crate) ledger: SharedLedger,
+    /// The chain for publications; whoever looks after orders in the book asks the ledger itself.
+    pub(crate) memory: Memory,
     pub(crate) store: Store,
     pub(crate) open_orders_max: u64,
     rate_limit: Option<RateLimit>,
     challenges: Mutex<OpenChallenges>,
-    /// Publications of one signer go one after the other, so that none slips past the limit or is saved twice.
+    /// Publications of one wallet go one after the other, so that none slips past the limit or is saved twice.
     lanes: Vec<tokio::sync::Mutex<()>>,
     /// Grows before each look at new blocks. A publication that sees it grow looks at its order again, because those
     /// blocks may have concerned the order while it was not yet in the book.
@@ -57,6 +64,7 @@ impl Book {
             limits.challenges_max,
         );
         Self {
+            memory: Memory::new(ledger.clone()),
             ledger,
             store,
             open_orders_max: limits.open_orders_max,
@@ -84,6 +92,12 @@ impl Book {
     /// Tells the feed of an order that is not open any more.
     pub(crate) fn tell_unpublished(&self, row: &store::OrderRow) {
         self.tell(|| Change::Unpublished { kind: row.kind, hash: row.hash });
+    }
+
+    /// Tells the feed of a deal.
+    pub(crate) fn tell_deal(&self, row: store::DealRow) {
+        let chain_id = self.ledger.chain_id();
+        self.tell(|| Change::DealCreated(Arc::new(rows::deal(row, chain_id))));
     }
 
     /// Tells the feed what has become of an order that was as in `before`.
@@ -121,8 +135,8 @@ impl Book {
         self.last_block.store(number, Ordering::SeqCst);
     }
 
-    pub(crate) async fn lane(&self, signer: Address) -> tokio::sync::MutexGuard<'_, ()> {
-        let at = usize::from(signer[19]) % self.lanes.len();
+    pub(crate) async fn lane(&self, wallet: Address) -> tokio::sync::MutexGuard<'_, ()> {
+        let at = usize::from(u16::from_be_bytes([wallet[18], wallet[19]])) % self.lanes.len();
         self.lanes[at].lock().await
     }
 
@@ -164,7 +178,12 @@ impl MarketApi for Book {
     }
 
     async fn login(&self, authorization: &Authorization) -> Result<Address, ApiError> {
-        let wallet = self.challenges.lock().redeem(authorization, Instant::now());
+        // Recovering the signer takes long, so it is not done while everybody waits, nor for what is not open.
+        let open = self.challenges.lock().is_open(authorization, Instant::now());
+        if !open || !authorization.is_genuine() {
+            return Err(ApiError::Unauthorized);
+        }
+        let wallet = self.challenges.lock().close(authorization, Instant::now());
         wallet.ok_or(ApiError::Unauthorized)
     }
 
@@ -204,6 +223,12 @@ impl MarketApi for Book {
         let (rows, count) = found.map_err(Error::from)?;
         let chain_id = self.ledger.chain_id();
         Ok(Page { items: rows.into_iter().map(|row| rows::deal(row, chain_id)).collect(), count })
+    }
+
+    async fn prices(&self, category: u64) -> Result<Vec<PricePoint>, ApiError> {
+        let found = self.store.prices(U256::from(category), PRICES_MAX).await;
+        let point = |(time, price, volume)| PricePoint { time: UnixSeconds(time), price, volume };
+        Ok(found.map_err(Error::from)?.into_iter().map(point).collect())
     }
 
     async fn category(&self, category: CategoryId) -> Result<Category, ApiError> {

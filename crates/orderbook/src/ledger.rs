@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, Bytes, U256};
+use alloy_primitives::{Address, Bytes, U256, keccak256};
 use async_trait::async_trait;
 use chain::{AssetKind, Category, ChainEvent, Client, Deal, Follower, Update};
 use orders::Domain;
 use primitives::{CategoryId, DealId, Nrlc, OrderHash, UnixSeconds};
 use store::Cursor;
 
-use crate::Error;
+use crate::{Error, multicall};
 
 /// What the book asks of the chain. All answers are as of the newest block.
 #[async_trait]
@@ -35,6 +35,12 @@ pub(crate) trait Ledger: Send + Sync + 'static {
     ) -> Result<bool, Error>;
 
     async fn consumed(&self, order: OrderHash) -> Result<U256, Error>;
+
+    /// [`Self::consumed`] for each of several, in their sequence.
+    async fn consumed_all(&self, orders: &[OrderHash]) -> Result<Vec<U256>, Error>;
+
+    /// Whether there is a contract at that address.
+    async fn has_code(&self, account: Address) -> Result<bool, Error>;
 
     async fn stake(&self, account: Address) -> Result<Nrlc, Error>;
 
@@ -110,6 +116,20 @@ impl Ledger for Client {
         Ok(Self::consumed(self, order).await?)
     }
 
+    async fn consumed_all(&self, orders: &[OrderHash]) -> Result<Vec<U256>, Error> {
+        if let [_, _, ..] = orders
+            && let Some(consumed) = all_at_once(self, orders).await
+        {
+            return Ok(consumed);
+        }
+        let questions = orders.iter().map(|order| Ledger::consumed(self, *order));
+        futures::future::try_join_all(questions).await
+    }
+
+    async fn has_code(&self, account: Address) -> Result<bool, Error> {
+        Ok(Self::has_code(self, account).await?)
+    }
+
     async fn stake(&self, account: Address) -> Result<Nrlc, Error> {
         Ok(self.account(account).await?.stake)
     }
@@ -121,6 +141,17 @@ impl Ledger for Client {
     async fn category(&self, category: CategoryId) -> Result<Category, Error> {
         Ok(Self::category(self, category).await?)
     }
+}
+
+/// All answers from one call; nothing if the node does not go along with it.
+async fn all_at_once(client: &Client, orders: &[OrderHash]) -> Option<Vec<U256>> {
+    let words: Vec<_> = orders.iter().map(|order| order.0).collect();
+    let selector = keccak256("viewConsumed(bytes32)").0.first_chunk().copied()?;
+    let program = multicall::program(client.hub(), selector, &words)?;
+    let params = serde_json::json!([{ "data": program }, "latest"]);
+    let answer = client.request("eth_call", params).await.ok()?;
+    let answer: Bytes = answer.as_str()?.parse().ok()?;
+    multicall::words(&answer, orders.len())
 }
 
 #[async_trait]

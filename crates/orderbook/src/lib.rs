@@ -15,12 +15,15 @@
 //! (`orders`).
 //!
 //! **Layout:** `service` start and stop · `book` what may be asked of it · `publish` the checks · `standing` whether an
-//! order can still be matched · `watcher` what blocks change · `ledger` the chain, as far as the book needs it · `rows`
-//! orders and deals as the store keeps them.
+//! order can still be matched · `watcher` what blocks change · `ledger` the chain, as far as the book needs it · `memory`
+//! what publications need not ask it again · `multicall` many questions in one call · `rows` orders and deals as the store
+//! keeps them.
 
 mod book;
 mod error;
 mod ledger;
+mod memory;
+mod multicall;
 mod publish;
 mod rows;
 mod service;

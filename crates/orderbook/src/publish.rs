@@ -10,7 +10,7 @@ use wire::market::{ApiError, Order};
 use crate::Error;
 use crate::book::{Book, order_name};
 use crate::rows::{self, Entry};
-use crate::standing::{self, appraise, asset_kind, best_offer, required_stake};
+use crate::standing::{appraise, asset_kind, best_offer, required_stake};
 
 /// Publishes an order for a wallet that has logged in.
 pub(crate) async fn publish(
@@ -21,15 +21,15 @@ pub(crate) async fn publish(
     // The encoding of an order in the book has numbers that fit; wire has seen to it for what came over HTTP.
     order.to_json()?;
     let hash = order.hash(&book.ledger.domain());
+    let _lane = book.lane(wallet).await;
     let generation = book.generation();
     let known = unpublished(book, hash).await?;
     let signer = signer(book, wallet, order).await?;
-    let _lane = book.lane(signer).await;
     let facts = Facts::read(book, order, hash, signer).await?;
     if !facts.signed {
         return Err(refused("invalid sign"));
     }
-    check_open_orders(book, order.kind(), signer).await?;
+    check_open_orders(book, order.kind(), signer, facts.open)?;
     if facts.remaining == 0 {
         return Err(refused("order already consumed"));
     }
@@ -49,8 +49,6 @@ pub(crate) async fn publish(
     if row.kind == OrderKind::Request {
         check_offers(book, &row).await?;
     }
-    // Somebody may have published the same order while the chain was asked.
-    unpublished(book, hash).await?;
     save(book, &row).await?;
     book.tell_published(&row);
     if book.generation() != generation {
@@ -63,9 +61,11 @@ pub(crate) async fn publish(
     Ok(row)
 }
 
-/// What the chain says about an order, asked all at once.
+/// What chain and store say about an order, asked all at once.
 struct Facts {
     signed: bool,
+    /// Open orders of this kind that the signer has already.
+    open: u64,
     remaining: u64,
     stake: Nrlc,
 }
@@ -77,19 +77,24 @@ impl Facts {
         hash: OrderHash,
         signer: Address,
     ) -> Result<Self, Error> {
-        let ledger = &*book.ledger;
+        let volume = order.volume();
+        let remaining = async {
+            let consumed = book.memory.consumed(hash).await?;
+            Ok(volume.saturating_sub(consumed).saturating_to())
+        };
         let stake = async {
             match order.kind() {
                 OrderKind::App | OrderKind::Dataset => Ok(Nrlc::ZERO),
-                OrderKind::Workerpool | OrderKind::Request => ledger.stake(signer).await,
+                OrderKind::Workerpool | OrderKind::Request => book.memory.stake(signer).await,
             }
         };
-        let (signed, remaining, stake) = futures::try_join!(
-            ledger.is_signed_by(signer, hash, order.sign()),
-            standing::remaining(ledger, hash, order.volume().saturating_to()),
-            stake,
-        )?;
-        Ok(Self { signed, remaining, stake })
+        let open = async {
+            let filter = OrderFilter { signer: Some(signer), ..OrderFilter::all(order.kind()) };
+            Ok(book.store.count_open(&filter).await?)
+        };
+        let signed = book.memory.is_signed_by(signer, hash, order.sign());
+        let (signed, open, remaining, stake) = futures::try_join!(signed, open, remaining, stake)?;
+        Ok(Self { signed, open, remaining, stake })
     }
 }
 
@@ -107,10 +112,8 @@ async fn signer(book: &Book, wallet: Address, order: &Order) -> Result<Address, 
     let signer = match asset_kind(order.kind()) {
         None => subject,
         Some(kind) => {
-            if !book.ledger.is_registered(kind, subject).await? {
-                return Err(refused("Resource not deployed"));
-            }
-            book.ledger.owner(subject).await?
+            let owner = book.memory.owner(kind, subject).await?;
+            owner.ok_or_else(|| refused("Resource not deployed"))?
         }
     };
     if signer != wallet {
@@ -119,9 +122,12 @@ async fn signer(book: &Book, wallet: Address, order: &Order) -> Result<Address, 
     Ok(signer)
 }
 
-async fn check_open_orders(book: &Book, kind: OrderKind, signer: Address) -> Result<(), ApiError> {
-    let filter = OrderFilter { signer: Some(signer), ..OrderFilter::all(kind) };
-    let open = book.store.count_open(&filter).await.map_err(Error::from)?;
+fn check_open_orders(
+    book: &Book,
+    kind: OrderKind,
+    signer: Address,
+    open: u64,
+) -> Result<(), ApiError> {
     if open < book.open_orders_max {
         return Ok(());
     }

@@ -94,6 +94,10 @@ async fn take_in(book: &Book, step: &Step, written: &mut Instant) {
     let mut pause = PAUSE_MIN;
     loop {
         book.next_generation();
+        match step {
+            Step::Blocks(blocks) => book.memory.hear(blocks),
+            Step::Rewound(_) => book.memory.forget(),
+        }
         let outcome = match step {
             Step::Blocks(blocks) => blocks_arrived(book, blocks, written).await,
             Step::Rewound(to) => rewound(book, *to).await,
@@ -113,11 +117,9 @@ async fn blocks_arrived(book: &Book, blocks: &[Block], written: &mut Instant) ->
     let used = after_matches(book, &touched, last.number, &mut states).await?;
     after_payments(book, &touched, last.number, &mut states).await?;
     after_sales(book, &touched, last.number, &mut states).await?;
-    let mut changes: Vec<_> = states
-        .iter()
-        .map(|(hash, state)| Change::SetOrder { hash: *hash, state: *state })
-        .collect();
-    changes.extend(deals(book, &touched).await?);
+    let deals = deals(book, &touched).await?;
+    let mut changes: Vec<_> = states.values().map(Turn::change).collect();
+    changes.extend(deals.iter().map(|made| Change::PutDeal(Box::new(made.row.clone()))));
     changes.extend(categories(book, &touched).await?);
 
     // Offers that were gone already are looked at too: a crash may have come between the two writes.
@@ -125,9 +127,11 @@ async fn blocks_arrived(book: &Book, blocks: &[Block], written: &mut Instant) ->
     let gone = gone.map(|row| (row.kind, subject(row)));
     let sold = touched.sold.iter().map(|sale| (sale.kind, sale.asset));
     let gone: Vec<_> = gone.chain(sold).collect();
+    let mut stranded = Vec::new();
     if !gone.is_empty() {
         book.store.apply(std::mem::take(&mut changes)).await?;
-        changes = without_offers(book, gone, last.number).await?;
+        stranded = without_offers(book, gone, last.number).await?;
+        changes.extend(stranded.iter().map(Turn::change));
     }
     // Looking at a block again is harmless, so blocks that change nothing need not be written one by one.
     if !changes.is_empty() || written.elapsed() >= CURSOR_EVERY {
@@ -136,6 +140,8 @@ async fn blocks_arrived(book: &Book, blocks: &[Block], written: &mut Instant) ->
         *written = Instant::now();
     }
     book.set_last_block(last.number);
+    states.values().chain(&stranded).for_each(|turn| turn.tell(book));
+    deals.into_iter().filter(|made| made.is_new).for_each(|made| book.tell_deal(made.row));
     Ok(())
 }
 
@@ -144,14 +150,16 @@ async fn rewound(book: &Book, to: Cursor) -> Result<(), Error> {
     tracing::info!(block = to.number, "the chain was rewound");
     let rows = book.store.orders_changed_after(to.number).await?;
     let appraisals = rows.iter().map(|row| async move {
-        let state = appraise(&*book.ledger, row, to.number).await?;
-        Ok(Change::SetOrder { hash: row.hash, state })
+        let after = appraise(&*book.ledger, row, to.number).await?;
+        Ok(Turn { before: row.clone(), after })
     });
-    let mut changes = some_at_a_time(appraisals).await?;
+    let turns = some_at_a_time(appraisals).await?;
+    let mut changes: Vec<_> = turns.iter().map(Turn::change).collect();
     changes.push(Change::ForgetAfter { block: to.number });
     changes.push(Change::Cursor { name: CURSOR.to_owned(), cursor: to });
     book.store.apply(changes).await?;
     book.set_last_block(to.number);
+    turns.iter().for_each(|turn| turn.tell(book));
     Ok(())
 }
 
@@ -230,7 +238,33 @@ impl Touched {
     }
 }
 
-type States = BTreeMap<OrderHash, OrderState>;
+/// What becomes of an order.
+pub(crate) struct Turn {
+    before: OrderRow,
+    after: OrderState,
+}
+
+impl Turn {
+    pub(crate) fn change(&self) -> Change {
+        Change::SetOrder { hash: self.before.hash, state: self.after }
+    }
+
+    pub(crate) fn tell(&self, book: &Book) {
+        book.tell_state(&self.before, self.after);
+    }
+}
+
+type States = BTreeMap<OrderHash, Turn>;
+
+/// The state that the order will have, by what is known so far.
+fn state(row: &OrderRow, states: &States) -> OrderState {
+    states.get(&row.hash).map_or(row.state, |turn| turn.after)
+}
+
+fn set_state(row: &OrderRow, after: OrderState, states: &mut States) {
+    let turn = states.entry(row.hash).or_insert_with(|| Turn { before: row.clone(), after });
+    turn.after = after;
+}
 
 /// Orders that were matched or closed have less left; gives back those that are in the book.
 async fn after_matches(
@@ -255,7 +289,7 @@ async fn after_matches(
             _ if left == 0 => (Status::Filled, 0),
             status => (status, left.min(row.state.remaining)),
         };
-        states.insert(row.hash, OrderState { status, remaining, changed_block: block });
+        set_state(row, OrderState { status, remaining, changed_block: block }, states);
     }
     Ok(rows)
 }
@@ -277,11 +311,10 @@ async fn after_payments(
         for kind in STAKED {
             let filter = OrderFilter { signer: Some(signer), ..OrderFilter::all(kind) };
             for row in book.store.all_open_orders(&filter).await? {
-                let state = states.get(&row.hash).copied().unwrap_or(row.state);
+                let state = state(&row, states);
                 let covered = stake >= required_stake(&row, state.remaining);
                 if state.status == Status::Open && !covered {
-                    let status = Status::Dead;
-                    states.insert(row.hash, OrderState { status, changed_block: block, ..state });
+                    set_state(&row, dead(state, block), states);
                 }
             }
         }
@@ -309,10 +342,9 @@ async fn after_sales(
             continue;
         }
         for row in rows {
-            let state = states.get(&row.hash).copied().unwrap_or(row.state);
+            let state = state(&row, states);
             if state.status == Status::Open {
-                let status = Status::Dead;
-                states.insert(row.hash, OrderState { status, changed_block: block, ..state });
+                set_state(&row, dead(state, block), states);
             }
         }
     }
@@ -325,12 +357,12 @@ pub(crate) async fn without_offers(
     book: &Book,
     gone: impl IntoIterator<Item = (OrderKind, Address)>,
     block: u64,
-) -> Result<Vec<Change>, Error> {
+) -> Result<Vec<Turn>, Error> {
     let assets: BTreeSet<_> = gone
         .into_iter()
         .filter(|(kind, _)| matches!(asset_kind(*kind), Some(AssetKind::App | AssetKind::Dataset)))
         .collect();
-    let mut changes = Vec::new();
+    let mut turns = BTreeMap::new();
     for (kind, asset) in assets {
         let mut filter = OrderFilter::all(OrderKind::Request);
         match kind {
@@ -339,23 +371,33 @@ pub(crate) async fn without_offers(
         }
         for request in book.store.all_open_orders(&filter).await? {
             if !has_offers(&book.store, &request).await? {
-                let state =
-                    OrderState { status: Status::Dead, changed_block: block, ..request.state };
-                changes.push(Change::SetOrder { hash: request.hash, state });
+                let after = dead(request.state, block);
+                turns.insert(request.hash, Turn { before: request, after });
             }
         }
     }
-    Ok(changes)
+    Ok(turns.into_values().collect())
+}
+
+fn dead(state: OrderState, block: u64) -> OrderState {
+    OrderState { status: Status::Dead, changed_block: block, ..state }
 }
 
 fn is_open(row: &OrderRow, states: &States) -> bool {
-    states.get(&row.hash).unwrap_or(&row.state).status == Status::Open
+    state(row, states).status == Status::Open
 }
 
-async fn deals(book: &Book, touched: &Touched) -> Result<Vec<Change>, Error> {
+/// A deal, and whether the book has not known it before.
+struct Made {
+    row: DealRow,
+    is_new: bool,
+}
+
+async fn deals(book: &Book, touched: &Touched) -> Result<Vec<Made>, Error> {
     let deals = touched.matches.iter().map(|made| async move {
         let deal = book.ledger.deal(made.deal).await?;
-        Ok(Change::PutDeal(Box::new(deal_row(made, deal))))
+        let is_new = book.store.deal(made.deal).await?.is_none();
+        Ok(Made { row: deal_row(made, deal), is_new })
     });
     some_at_a_time(deals).await
 }

@@ -196,14 +196,27 @@ impl OpenChallenges {
 
     /// The wallet that this authorization proves, if it answers an open challenge. The challenge is open no more.
     pub fn redeem(&mut self, authorization: &Authorization, now: Instant) -> Option<Address> {
+        // A wrong signature does not close the challenge: else anybody could close those of others.
+        if !self.is_open(authorization, now) || !authorization.is_genuine() {
+            return None;
+        }
+        self.close(authorization, now)
+    }
+
+    /// Whether the challenge that this answers is open; whether the answer is right is another question.
+    pub fn is_open(&mut self, authorization: &Authorization, now: Instant) -> bool {
+        self.expire(now);
+        let held = self.by_wallet.get(&authorization.wallet);
+        held.is_some_and(|held| held.iter().any(|(hash, _)| *hash == authorization.hash))
+    }
+
+    /// Closes the challenge that this answers and gives its wallet, if it was still open: of several that close one
+    /// challenge, one gets the wallet. For whoever has seen that the answer [`Authorization::is_genuine`].
+    pub fn close(&mut self, authorization: &Authorization, now: Instant) -> Option<Address> {
         self.expire(now);
         let wallet = authorization.wallet;
         let held = self.by_wallet.get_mut(&wallet)?;
         let at = held.iter().position(|(hash, _)| *hash == authorization.hash)?;
-        // A wrong signature does not close the challenge: else anybody could close those of others.
-        if !authorization.is_genuine() {
-            return None;
-        }
         held.remove(at);
         if held.is_empty() {
             self.by_wallet.remove(&wallet);
@@ -213,9 +226,7 @@ impl OpenChallenges {
 
     /// Like [`Self::redeem`], but the challenge stays open for its lifetime.
     pub fn check(&mut self, authorization: &Authorization, now: Instant) -> Option<Address> {
-        self.expire(now);
-        let held = self.by_wallet.get(&authorization.wallet)?;
-        let open = held.iter().any(|(hash, _)| *hash == authorization.hash);
+        let open = self.is_open(authorization, now);
         (open && authorization.is_genuine()).then_some(authorization.wallet)
     }
 

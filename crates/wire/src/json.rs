@@ -104,8 +104,8 @@ impl<'a> Fields<'a> {
                 (None, Some(float)) => whole_number(name, float)?,
                 (None, None) => return Err(not_an_integer(name)),
             },
-            Value::String(text) => parse_number(name, text)?,
-            _ => return Err(not_an_integer(name)),
+            Value::String(text) => return parse_whole(name, text, least),
+            other => return Err(not_a_number(name, &other.to_string(), "")),
         };
         bounded(name, number, least)
     }
@@ -152,6 +152,33 @@ pub fn parse_number(name: &str, text: &str) -> Result<u64, ShapeError> {
     text.parse().map_err(|_| above(name))
 }
 
+/// A whole number from `least` to 2^53 − 1, written as JavaScript reads numbers; `name` is what the error calls it.
+pub fn parse_whole(name: &str, text: &str, least: u64) -> Result<u64, ShapeError> {
+    let plain = text.trim();
+    let numeric =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
+    if is_decimal(plain) && plain.len() < 20 {
+        return plain
+            .parse()
+            .map_err(|_| above(name))
+            .and_then(|whole| bounded(name, whole, least));
+    }
+    match plain.parse::<f64>() {
+        Ok(negative) if plain.bytes().all(numeric) && negative < 0.0 => {
+            if negative.fract() == 0.0 {
+                Err(below(name, least))
+            } else {
+                Err(not_an_integer(name))
+            }
+        }
+        Ok(float) if plain.bytes().all(numeric) => bounded(name, whole_number(name, float)?, least),
+        _ => {
+            let shown: String = text.chars().take(80).collect();
+            Err(not_a_number(name, "NaN", &format!(" (cast from the value `\"{shown}\"`)")))
+        }
+    }
+}
+
 fn is_decimal(text: &str) -> bool {
     !text.is_empty() && text.len() <= 78 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -179,6 +206,11 @@ fn whole_number(name: &str, float: f64) -> Result<u64, ShapeError> {
 
 fn not_an_integer(name: &str) -> ShapeError {
     ShapeError(format!("{name} must be an integer"))
+}
+
+fn not_a_number(name: &str, is: &str, cast: &str) -> ShapeError {
+    let shown: String = is.chars().take(80).collect();
+    ShapeError(format!("{name} must be a `number` type, but the final value was: `{shown}`{cast}."))
 }
 
 fn above(name: &str) -> ShapeError {

@@ -33,6 +33,7 @@ pub(super) struct World {
     pub(super) consumed: HashMap<OrderHash, u64>,
     pub(super) stakes: HashMap<Address, u64>,
     pub(super) forged: HashSet<OrderHash>,
+    pub(super) contracts: HashSet<Address>,
     pub(super) unreachable: bool,
     pub(super) reads: usize,
 }
@@ -89,6 +90,15 @@ impl Ledger for Fake {
 
     async fn consumed(&self, order: OrderHash) -> Result<U256, Error> {
         self.read(|world| U256::from(world.consumed.get(&order).copied().unwrap_or_default()))
+    }
+
+    async fn consumed_all(&self, orders: &[OrderHash]) -> Result<Vec<U256>, Error> {
+        let questions = orders.iter().map(|order| self.consumed(*order));
+        futures::future::try_join_all(questions).await
+    }
+
+    async fn has_code(&self, account: Address) -> Result<bool, Error> {
+        self.read(|world| world.contracts.contains(&account))
     }
 
     async fn stake(&self, account: Address) -> Result<Nrlc, Error> {
@@ -216,6 +226,14 @@ impl Fair {
         assert!(self.handle.caught_up(self.height).await, "the book runs");
     }
 
+    /// The account has that much stake from now on, and the book has heard that money moved.
+    pub(super) async fn restake(&mut self, account: Address, stake: u64) {
+        self.change(|world| {
+            world.stakes.insert(account, stake);
+        });
+        self.block([paid(account)]).await;
+    }
+
     /// Takes the last blocks back, and mines an empty one.
     pub(super) async fn rewind(&mut self, blocks: u64) {
         self.height -= blocks;
@@ -277,6 +295,10 @@ pub(super) fn request_order() -> RequestOrder {
         params: "{}".into(),
         ..RequestOrder::default()
     }
+}
+
+pub(super) fn paid(from: Address) -> MarketEvent {
+    MarketEvent::Transfer { from, to: STRANGER, amount: Nrlc::new(1) }
 }
 
 pub(super) fn matched(orders: [&Published; 3], volume: u64) -> MarketEvent {

@@ -3,4 +3,5 @@
 mod fair;
 mod publishing;
 mod querying;
+mod remembering;
 mod watching;

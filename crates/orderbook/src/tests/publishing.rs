@@ -105,12 +105,10 @@ async fn a_wallet_may_have_so_many_open_orders() {
 
 #[tokio::test]
 async fn a_stake_that_does_not_cover_is_refused() {
-    let fair = Fair::open().await;
+    let mut fair = Fair::open().await;
     // 30 % of 100, ten times.
-    fair.change(|world| {
-        world.stakes.insert(OWNER, 299);
-        world.stakes.insert(REQUESTER, 209);
-    });
+    fair.restake(OWNER, 299).await;
+    fair.restake(REQUESTER, 209).await;
     refused(
         &fair,
         pool_order(),
@@ -119,15 +117,11 @@ async fn a_stake_that_does_not_cover_is_refused() {
     )
     .await;
     // Rounded down for each task: 30 % of 3 is nothing.
-    fair.change(|world| {
-        world.stakes.insert(OWNER, 0);
-    });
+    fair.restake(OWNER, 0).await;
     fair.offer(WorkerpoolOrder { price: U256::from(3), ..pool_order() }).await;
     fair.offer(app_order()).await;
     refused(&fair, request_order(), REQUESTER, &expect!["requester stake is too low to cover requestorder payment, minimum stake required is 210 nRLC"]).await;
-    fair.change(|world| {
-        world.stakes.insert(REQUESTER, 210);
-    });
+    fair.restake(REQUESTER, 210).await;
     fair.offer(request_order()).await;
 }
 

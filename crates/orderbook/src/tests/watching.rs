@@ -1,19 +1,15 @@
 //! What blocks do to the orders in the book.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::U256;
 use chain::{AssetKind, MarketEvent};
 use orders::{AppOrder, OrderKind};
-use primitives::{CategoryId, Nrlc};
+use primitives::CategoryId;
 use wire::market::{CategoryQuery, DealQuery, OrderStatus};
 
 use super::fair::{
-    APP, Fair, OWNER, REQUESTER, STRANGER, app_order, matched, pool_order, request_order,
+    APP, Fair, OWNER, REQUESTER, STRANGER, app_order, matched, paid, pool_order, request_order,
 };
 use crate::ledger::Ledger;
-
-fn paid(from: Address) -> MarketEvent {
-    MarketEvent::Transfer { from, to: STRANGER, amount: Nrlc::new(1) }
-}
 
 #[tokio::test]
 async fn a_match_takes_volume_and_becomes_a_deal() {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use wire::market::{MarketClient, Order, OrderQuery, OrderStatus, Published, Unpublish};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A market of three wallets, an app and a pool, and its book.
 struct Market {

@@ -6,8 +6,8 @@ use orders::OrderKind;
 use primitives::{CategoryId, DealId, OrderHash};
 
 use super::{
-    Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, Published,
-    RateLimit, Unpublish,
+    Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PricePoint,
+    Published, RateLimit, Unpublish,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::json::ShapeError;
@@ -57,6 +57,12 @@ pub trait MarketApi: Send + Sync + 'static {
 
     /// Deals, newest first.
     async fn deals(&self, query: &DealQuery) -> Result<Page<Deal>, ApiError>;
+
+    /// What computing in a category cost in its last deals, newest first.
+    async fn prices(&self, category: u64) -> Result<Vec<PricePoint>, ApiError> {
+        let _ = category;
+        Ok(Vec::new())
+    }
 
     /// A category.
     async fn category(&self, category: CategoryId) -> Result<Category, ApiError>;

@@ -7,7 +7,7 @@ use orders::OrderKind;
 use primitives::{OrderHash, Tag};
 use serde_json::{Map, Value};
 
-use crate::json::{Fields, ShapeError, parse_address, parse_bytes32, parse_number};
+use crate::json::{Fields, ShapeError, parse_address, parse_bytes32, parse_whole};
 
 /// The least and most orders on a page, and how many when nothing is said.
 const PAGE_SIZE_MIN: u64 = 10;
@@ -145,7 +145,7 @@ impl OrderQuery {
         }
         query.min_tag = pairs.bytes32("minTag")?.map(Tag).filter(|tag| *tag != Tag::NONE);
         query.max_tag = pairs.bytes32("maxTag")?.map(Tag);
-        query.min_volume = pairs.number("minVolume")?;
+        query.min_volume = pairs.at_least("minVolume", 1)?;
         if matches!(kind, OrderKind::Workerpool | OrderKind::Request) {
             query.category = pairs.number("category")?;
         }
@@ -453,14 +453,17 @@ impl Pairs {
     }
 
     fn number(&self, name: &str) -> Result<Option<u64>, ShapeError> {
-        let number = self.get(name).map(|text| parse_number(name, text)).transpose()?;
-        match number {
-            Some(number) if number > crate::json::SAFE_INTEGER_MAX => Err(ShapeError(format!(
-                "{name} must be less than or equal to {}",
-                crate::json::SAFE_INTEGER_MAX
-            ))),
-            _ => Ok(number),
-        }
+        self.at_least(name, 0)
+    }
+
+    fn at_least(&self, name: &str, least: u64) -> Result<Option<u64>, ShapeError> {
+        self.get(name).map(|text| parse_whole(name, text, least)).transpose()
+    }
+
+    /// A number that must be there.
+    pub(super) fn required_number(&self, name: &str) -> Result<u64, ShapeError> {
+        let number = self.number(name)?;
+        number.ok_or_else(|| ShapeError(format!("{name} is a required field")))
     }
 
     fn truth(&self, name: &str) -> Result<bool, ShapeError> {
@@ -583,7 +586,24 @@ mod tests {
             &expect!["pageSize must be greater than or equal to 10"],
         );
         check(OrderKind::App, "app=any&minTag=1", &expect!["minTag must be a bytes32 hexstring"]);
-        check(OrderKind::App, "app=any&minVolume=-1", &expect!["minVolume must be an integer"]);
+        check(
+            OrderKind::App,
+            "app=any&minVolume=-1",
+            &expect!["minVolume must be greater than or equal to 1"],
+        );
+        check(OrderKind::App, "app=any&page=1.5", &expect!["page must be an integer"]);
+        check(
+            OrderKind::Workerpool,
+            "category=XL",
+            &expect![[
+                r#"category must be a `number` type, but the final value was: `NaN` (cast from the value `"XL"`)."#
+            ]],
+        );
+        check(
+            OrderKind::Workerpool,
+            "minTrust=9007199254740992",
+            &expect!["minTrust must be less than or equal to 9007199254740991"],
+        );
         check(
             OrderKind::Request,
             "isWorkerpoolStrict=1",

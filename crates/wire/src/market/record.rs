@@ -300,6 +300,25 @@ impl Category {
     }
 }
 
+/// What computing in a category cost in a deal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PricePoint {
+    /// When the deal was made.
+    pub time: UnixSeconds,
+    /// The workerpool's price per task, in nRLC.
+    pub price: U256,
+    /// How many tasks.
+    pub volume: U256,
+}
+
+impl PricePoint {
+    /// The official record: a list of three.
+    pub fn to_json(self) -> Value {
+        let time = UnixMillis::from_seconds(self.time.0).to_string();
+        json!([time, number_or_text(self.price), number_or_text(self.volume)])
+    }
+}
+
 /// How the book is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -21,12 +21,12 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use super::limit::{Allowance, Limiter};
 use super::query::Pairs;
 use super::{
-    ApiError, CategoryQuery, DealQuery, MarketApi, Order, OrderQuery, PageRequest, Published,
-    Unpublish,
+    ApiError, CategoryQuery, DealQuery, MarketApi, Order, OrderQuery, PageRequest, PricePoint,
+    Published, Unpublish,
 };
 use crate::auth::Authorization;
 use crate::http::{BodyError, json_answer, read_body};
-use crate::json::{Fields, parse_bytes32, parse_number};
+use crate::json::{Fields, parse_bytes32, parse_whole};
 
 /// The largest body: an order with the longest parameters anybody needs.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -50,7 +50,8 @@ pub fn router(book: Arc<dyn MarketApi>) -> Router {
         .route("/categories", get(categories))
         .route("/categories/{id}", get(category))
         .route("/deals", get(deals))
-        .route("/deals/{id}", get(deal));
+        .route("/deals/{id}", get(deal))
+        .route("/ohlc", get(ohlc));
     for kind in OrderKind::ALL {
         routes = routes.merge(order_routes(kind));
     }
@@ -134,9 +135,13 @@ async fn categories(State(book): Book, Query(query): UrlQuery) -> Response {
 
 async fn category(State(book): Book, Query(query): UrlQuery, Path(id): Path<String>) -> Response {
     let found = async {
-        Pairs(query).chain_id(book.chain_id())?;
-        let category = book.category(CategoryId::new(parse_number("catid", &id)?)).await?;
-        Ok(category.to_json())
+        let pairs = Pairs(query);
+        let chain_id = pairs.chain_id(book.chain_id())?;
+        let category = book.category(CategoryId::new(parse_whole("catid", &id, 0)?)).await?;
+        let mut record = category.to_json();
+        // As for a single order, the official API gives the chain id as the text it was asked with.
+        record.insert("chainId".to_owned(), chain_id.into());
+        Ok(record)
     };
     answer(found.await)
 }
@@ -162,6 +167,17 @@ async fn deal(State(book): Book, Query(query): UrlQuery, Path(id): Path<String>)
     answer(found.await)
 }
 
+async fn ohlc(State(book): Book, Query(query): UrlQuery) -> Response {
+    let found = async {
+        let pairs = Pairs(query);
+        pairs.chain_id(book.chain_id())?;
+        let prices = book.prices(pairs.required_number("category")?).await?;
+        let points = prices.into_iter().map(PricePoint::to_json).collect();
+        Ok(object([("ohlc", Value::Array(points))]))
+    };
+    answer(found.await)
+}
+
 async fn orders(book: &dyn MarketApi, kind: OrderKind, Query(query): UrlQuery) -> Answer {
     let pairs = Pairs(query);
     pairs.chain_id(book.chain_id())?;
@@ -181,7 +197,7 @@ async fn order(
     let chain_id = pairs.chain_id(book.chain_id())?;
     let hash = OrderHash(parse_bytes32("orderHash", hash)?);
     let mut record = published(&book.order(kind, hash).await?)?;
-    // Here, and only here, the official API gives the chain id as the text it was asked with.
+    // Of a single record the official API gives the chain id as the text it was asked with.
     record.insert("chainId".to_owned(), chain_id.into());
     Ok(record)
 }
@@ -199,7 +215,11 @@ async fn publish(
     let body = json_body(body).await;
     let wallet = book.login(&authorization(headers)?).await?;
     let body = body?;
-    let order = Order::from_json(kind, Fields::of("body", &body)?.value("order")?)?;
+    let order = Fields::of("body", &body)?.optional("order");
+    // An order that is not there is to the official API one without any fields.
+    let nothing = Value::Object(Map::new());
+    let order = Order::from_json(kind, order.unwrap_or(&nothing));
+    let order = order.map_err(|error| ApiError::Invalid(format!("order.{}", error.0)))?;
     let published = book.publish(wallet, order).await?;
     Ok(object([("published", record(&published)?)]))
 }
@@ -231,6 +251,9 @@ async fn json_body(body: Body) -> Result<Value, ApiError> {
             BodyError::TooLargeOrBroken { .. } => ApiError::TooLarge(error.to_string()),
             BodyError::TooSlow => ApiError::TooSlow(error.to_string()),
         })?;
+    if bytes.is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
     serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::Invalid(format!("body must be JSON: {error}")))
 }
