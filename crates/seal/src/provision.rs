@@ -180,13 +180,14 @@ pub enum Verifier {
 }
 
 impl Verifier {
-    /// Whether the evidence vouches for that key in that session.
+    /// Whether the evidence vouches for that key in that session. What is sealed to such a key can be sealed.
     pub fn verify(
         self,
         evidence: &Evidence,
         session: &str,
         key: EnclavePublicKey,
     ) -> Result<Claims, ProvisionError> {
+        key.point()?;
         match (self, evidence) {
             (Self::Nothing, _) => Err(ProvisionError::Kind),
             (Self::SimulatedTdx, Evidence::SimulatedTdx { report_data: found }) => {
