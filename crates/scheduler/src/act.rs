@@ -10,13 +10,13 @@ use chain::{MarketBlock, MarketEvent, TxRequest, Update, calls};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use primitives::{DealId, TaskId, UnixSeconds};
-use tasks::Call;
+use tasks::{Call, Event};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::link::{Gate, LinkSender, ToWorker};
-use wire::scheduler::SchedulerApi;
+use wire::link::{Enclave, EnclaveTask, Gate, LinkSender, ToWorker};
+use wire::scheduler::{SchedulerApi, Waiting};
 
 use crate::api::Desk;
 use crate::books::{BlockNews, Books, Effect};
@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::gate::{Doorkeeper, WorkerNews};
 use crate::model::results_text;
 use crate::offers::{self, OrderNews};
+use crate::sms::Challenges;
 
 const TICK: Duration = Duration::from_secs(1);
 const TICKS_PER_REPORT: u32 = 30;
@@ -70,8 +71,10 @@ impl Scheduler {
         let (worker_sender, worker_news) = mpsc::channel(WORKER_QUEUE);
         // Written by the loop, read by the outbox.
         let (outbox, outgoing) = mpsc::channel(OUTBOX_QUEUE);
-        // Written by the outbox and what waits for its transactions, read by the loop.
-        let (refusal_sender, refusals) = mpsc::channel(OUTBOX_QUEUE);
+        // Written by the outbox, what waits for its transactions, and who asks the secret manager; read by the loop.
+        let (answer_sender, answers) = mpsc::channel(OUTBOX_QUEUE);
+        // Written by the loop, read by who asks the secret manager.
+        let (questions, asked) = mpsc::channel(OUTBOX_QUEUE);
         // Written by the feed, read by the keeper of offers.
         let (order_sender, order_news) = mpsc::channel(ORDER_QUEUE);
 
@@ -94,6 +97,7 @@ impl Scheduler {
             books: Arc::clone(&books),
             senders: HashMap::new(),
             outbox: outbox.clone(),
+            questions,
             initialize: Vec::new(),
             claim: Vec::new(),
             read: None,
@@ -102,7 +106,8 @@ impl Scheduler {
             ticks: 0,
         };
         let (live_sender, live) = watch::channel(false);
-        let outbox = Outbox { config: config.clone(), again: outbox, refusals: refusal_sender };
+        let challenges = Challenges::new(&config, answer_sender.clone())?;
+        let outbox = Outbox { config: config.clone(), again: outbox, answers: answer_sender };
         let (ready_sender, ready) = watch::channel(false);
         let keeper = offers::Keeper::new(config, live, ready_sender);
 
@@ -114,8 +119,9 @@ impl Scheduler {
         };
         spawn(Box::pin(feed.run(from)));
         spawn(Box::pin(outbox.run(outgoing)));
+        spawn(Box::pin(challenges.run(asked)));
         spawn(Box::pin(keeper.run(order_news)));
-        running.spawn(act.run(chain_news, worker_news, refusals, live_sender, stop.clone()));
+        running.spawn(act.run(chain_news, worker_news, answers, live_sender, stop.clone()));
         running.close();
         let workerpool = gate.identity().workerpool;
         Ok(Handle { workerpool, gate, desk, books, ready, stop, running })
@@ -143,8 +149,8 @@ impl Handle {
         self.books.lock().worker_count()
     }
 
-    /// What a task waits for, in a few words; nothing if it is not known here.
-    pub fn waiting_for(&self, task: TaskId) -> Option<String> {
+    /// What a task waits for; nothing if it is not known here.
+    pub fn waiting_for(&self, task: TaskId) -> Option<Waiting> {
         self.books.lock().waiting_for(task)
     }
 
@@ -276,6 +282,7 @@ struct Act {
     books: Arc<Mutex<Books>>,
     senders: HashMap<Address, (u64, LinkSender<ToWorker>)>,
     outbox: mpsc::Sender<Outgoing>,
+    questions: mpsc::Sender<(TaskId, Enclave)>,
     initialize: Vec<(TaskId, DealId, U256)>,
     claim: Vec<TaskId>,
     /// The last block dealt with.
@@ -291,7 +298,7 @@ impl Act {
         mut self,
         mut chain: mpsc::Receiver<ChainNews>,
         mut workers: mpsc::Receiver<WorkerNews>,
-        mut refusals: mpsc::Receiver<(TaskId, Call)>,
+        mut answers: mpsc::Receiver<(TaskId, Event)>,
         live: watch::Sender<bool>,
         stop: CancellationToken,
     ) {
@@ -302,7 +309,7 @@ impl Act {
                 biased;
                 () = stop.cancelled() => break,
                 Some(news) = chain.recv() => self.on_chain(news),
-                Some((task, call)) = refusals.recv() => self.on_refusal(task, call),
+                Some((task, answer)) = answers.recv() => self.on_answer(task, answer),
                 Some(news) = workers.recv() => {
                     self.on_worker(news);
                     for _ in 0..BATCH {
@@ -387,9 +394,9 @@ impl Act {
         self.perform(effects);
     }
 
-    fn on_refusal(&mut self, task: TaskId, call: Call) {
+    fn on_answer(&mut self, task: TaskId, answer: Event) {
         let now = self.now();
-        let effects = self.books.lock().refused(now, task, call);
+        let effects = self.books.lock().answered(now, task, answer);
         self.perform(effects);
     }
 
@@ -417,9 +424,31 @@ impl Act {
         let hub = self.config.client.hub();
         let (request, task, call) = match effect {
             Effect::Tell { worker, message } => return self.tell(worker, &message),
-            Effect::Grant { worker, task } => {
-                let message = self.authorization(worker, task)?;
+            Effect::Grant { worker, task, challenge } => {
+                let hash = verdict::authorization_hash(worker, task, challenge);
+                let authorization = self.sign(hash)?;
+                let enclave_challenge = challenge;
+                let message =
+                    ToWorker::Contribute { task_id: task, authorization, enclave_challenge };
                 return self.tell(worker, &message);
+            }
+            Effect::AssignEnclave { worker, task, deal, index, challenge } => {
+                let tee = Some(self.enclave_task(worker, task, challenge)?);
+                let message = ToWorker::Assign { task_id: task, deal_id: deal, index, tee };
+                return self.tell(worker, &message);
+            }
+            Effect::Settle { worker, deal, tasks } => {
+                let (task_ids, indices): (Vec<_>, Vec<_>) = tasks.into_iter().unzip();
+                let authorization = self.sign(verdict::settlement_hash(worker, deal, &indices))?;
+                let message = ToWorker::Settle { deal_id: deal, task_ids, authorization };
+                return self.tell(worker, &message);
+            }
+            Effect::AskChallenge { task, enclave } => {
+                if let Err(error) = self.questions.try_send((task, enclave)) {
+                    // The task asks again when its time has come.
+                    tracing::warn!(%error, "too many questions to the secret manager");
+                }
+                return None;
             }
             Effect::Initialize { task, deal, index } => {
                 self.initialize.push((task, deal, index));
@@ -453,15 +482,21 @@ impl Act {
         }
     }
 
-    fn authorization(&self, worker: Address, task: TaskId) -> Option<ToWorker> {
-        let enclave_challenge = Address::ZERO;
+    fn enclave_task(
+        &self,
+        worker: Address,
+        task: TaskId,
+        enclave_challenge: Address,
+    ) -> Option<EnclaveTask> {
+        let sms_url = self.config.sms.as_ref()?.to_string();
         let hash = verdict::authorization_hash(worker, task, enclave_challenge);
+        Some(EnclaveTask { sms_url, enclave_challenge, authorization: self.sign(hash)? })
+    }
+
+    /// The pool owner's signature, as over an Ethereum message.
+    fn sign(&self, hash: B256) -> Option<Bytes> {
         match self.config.wallet.signer().sign_message_sync(hash.as_slice()) {
-            Ok(signature) => Some(ToWorker::Contribute {
-                task_id: task,
-                authorization: Bytes::from(signature.as_bytes()),
-                enclave_challenge,
-            }),
+            Ok(signature) => Some(Bytes::from(signature.as_bytes())),
             Err(error) => {
                 tracing::error!(%error, "the pool owner's key does not sign");
                 None
@@ -471,6 +506,9 @@ impl Act {
 
     /// Sends what was gathered for sending together.
     fn flush(&mut self) {
+        let now = self.now();
+        let settlements = self.books.lock().settlements(now);
+        self.perform(settlements);
         let size = self.config.limits.initialize_batch.max(1);
         for batch in std::mem::take(&mut self.initialize).chunks(size) {
             self.post(Outgoing::Initialize(batch.to_vec()));
@@ -570,7 +608,7 @@ impl Outgoing {
 struct Outbox {
     config: Config,
     again: mpsc::Sender<Outgoing>,
-    refusals: mpsc::Sender<(TaskId, Call)>,
+    answers: mpsc::Sender<(TaskId, Event)>,
 }
 
 impl Outbox {
@@ -599,7 +637,7 @@ impl Outbox {
         }
         for (task, call) in outgoing.calls() {
             tracing::warn!(%task, ?call, %error, "the chain refused a transaction");
-            if self.refusals.send((task, call)).await.is_err() {
+            if self.answers.send((task, Event::Refused { call })).await.is_err() {
                 return;
             }
         }

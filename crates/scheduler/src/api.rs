@@ -1,7 +1,6 @@
 //! What the scheduler answers over HTTP.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
@@ -9,19 +8,12 @@ use parking_lot::Mutex;
 use primitives::TaskId;
 use tasks::ReplicaState;
 use wire::Failure;
-use wire::auth::{Authorization, Challenge, OpenChallenges};
-use wire::scheduler::{
-    ComputeLogs, LOGS_REALM, ResultBody, SchedulerApi, SchedulerRefusal, TaskModel,
-};
+use wire::scheduler::{ComputeLogs, ResultBody, SchedulerApi, SchedulerRefusal, TaskModel};
 
 use crate::books::Books;
 use crate::config::ResultStore;
 use crate::gate::Doorkeeper;
 use crate::model;
-
-const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3_600);
-const CHALLENGES_PER_WALLET: usize = 4;
-const CHALLENGES_MAX: usize = 10_000;
 
 /// Answers from the books.
 pub(crate) struct Desk {
@@ -29,7 +21,6 @@ pub(crate) struct Desk {
     gate: Arc<Doorkeeper>,
     results: Arc<dyn ResultStore>,
     chain_id: u64,
-    challenges: Mutex<OpenChallenges>,
 }
 
 impl Desk {
@@ -39,39 +30,33 @@ impl Desk {
         results: Arc<dyn ResultStore>,
         chain_id: u64,
     ) -> Self {
-        let challenges =
-            OpenChallenges::new(CHALLENGE_LIFETIME, CHALLENGES_PER_WALLET, CHALLENGES_MAX);
-        Self { books, gate, results, chain_id, challenges: Mutex::new(challenges) }
+        Self { books, gate, results, chain_id }
     }
 }
 
 #[async_trait]
 impl SchedulerApi for Desk {
-    async fn task(&self, task: TaskId) -> Result<TaskModel, SchedulerRefusal> {
-        let books = self.books.lock();
-        books.entry(task).map(model::task_model).ok_or(SchedulerRefusal::NotFound)
+    fn chain_id(&self) -> u64 {
+        self.chain_id
     }
 
-    async fn logs_challenge(&self, wallet: Address) -> Result<Challenge, SchedulerRefusal> {
-        let fresh = Challenge::fresh(LOGS_REALM, self.chain_id, "");
-        Ok(self.challenges.lock().open(wallet, fresh, Instant::now()))
+    async fn task(&self, task: TaskId) -> Result<TaskModel, SchedulerRefusal> {
+        let books = self.books.lock();
+        let entry = books.entry(task).ok_or(SchedulerRefusal::NotFound)?;
+        Ok(model::task_model(&books, entry))
     }
 
     async fn logs(
         &self,
         task: TaskId,
-        authorization: &Authorization,
+        reader: Address,
     ) -> Result<Vec<ComputeLogs>, SchedulerRefusal> {
-        let (requester, logs) = {
-            let books = self.books.lock();
-            let entry = books.entry(task).ok_or(SchedulerRefusal::NotFound)?;
-            (entry.deal.deal.requester, model::logs(entry))
-        };
-        let wallet = self.challenges.lock().check(authorization, Instant::now());
-        match wallet {
-            None => Err(SchedulerRefusal::Unauthorized),
-            Some(wallet) if wallet != requester => Err(SchedulerRefusal::Forbidden),
-            Some(_) => Ok(logs),
+        let books = self.books.lock();
+        let entry = books.entry(task).ok_or(SchedulerRefusal::NotFound)?;
+        if entry.deal.deal.requester == reader {
+            Ok(model::logs(entry))
+        } else {
+            Err(SchedulerRefusal::Forbidden)
         }
     }
 

@@ -4,13 +4,16 @@
 //! or sends anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use chain::{ChainEvent, MarketEvent};
 use primitives::{DealId, TaskId, UnixSeconds};
-use tasks::{Action, Blame, Call, Event, Failure, Report, Status, Task};
-use wire::link::{Capabilities, RunFailure, ToScheduler, ToWorker};
+use tasks::{Action, Blame, Event, Failure, Replica, ReplicaState, Report, Status, Task};
+use wire::link::{Capabilities, Enclave, RunFailure, SETTLE_MAX, ToScheduler, ToWorker};
+
+use wire::scheduler::Waiting;
 
 use crate::config::Limits;
 use crate::deal::DealSpec;
@@ -22,7 +25,13 @@ pub(crate) enum Effect {
     /// Say that to a worker.
     Tell { worker: Address, message: ToWorker },
     /// Sign the worker's authorisation for the task and send it.
-    Grant { worker: Address, task: TaskId },
+    Grant { worker: Address, task: TaskId, challenge: Address },
+    /// Give the worker a task for its enclave, with its authorisation: the secret manager asks the enclave for it.
+    AssignEnclave { worker: Address, task: TaskId, deal: DealId, index: u64, challenge: Address },
+    /// Sign the worker's authorisation for all of these and send it.
+    Settle { worker: Address, deal: DealId, tasks: Vec<(TaskId, U256)> },
+    /// Ask the secret manager for the key of the task's enclave.
+    AskChallenge { task: TaskId, enclave: Enclave },
     /// Send a transaction.
     Initialize { task: TaskId, deal: DealId, index: U256 },
     /// Send a transaction.
@@ -52,12 +61,21 @@ pub(crate) struct Entry {
     pub(crate) initialized_block: u64,
     /// The transactions that brought it to a status: status, transaction, block.
     pub(crate) receipts: Vec<(Status, B256, u64)>,
+    /// What its programs printed where they ran well.
+    pub(crate) outputs: BTreeMap<Address, Output>,
     /// What the chain did to it, to begin again from when the chain takes some of it back.
     log: Vec<Logged>,
     /// First come first served.
     seq: u64,
     /// Where it stands in the queue of tasks that want workers.
     place: Option<Place>,
+}
+
+/// The end of what a program printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Output {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Something the chain did to a task.
@@ -91,6 +109,12 @@ struct WorkerEntry {
     computing: BTreeSet<TaskId>,
     /// Tasks given to it since it connected.
     given: u64,
+    /// What it can settle as soon as nothing else is being settled: by deal, first come first served.
+    ripe: BTreeMap<DealId, BTreeSet<(u64, TaskId)>>,
+    /// What it was told to settle and has not yet.
+    settling: BTreeSet<TaskId>,
+    /// The deal whose turn it was last.
+    settled_last: DealId,
 }
 
 /// The books.
@@ -152,19 +176,29 @@ impl Books {
     }
 
     /// What a task waits for, for a person.
-    pub(crate) fn waiting_for(&self, task: TaskId) -> Option<String> {
-        let entry = self.entries.get(&task)?;
-        let able = |it: &WorkerEntry| it.capabilities.runtimes.contains(&entry.deal.runtime);
+    pub(crate) fn waiting_for(&self, task: TaskId) -> Option<Waiting> {
+        self.entries.get(&task).map(|entry| self.entry_waits_for(entry))
+    }
+
+    /// The same for an entry of these books.
+    pub(crate) fn entry_waits_for(&self, entry: &Entry) -> Waiting {
+        let able = |it: &WorkerEntry| it.can_run(&entry.deal);
         if entry.task.wanted() > 0 && !self.workers.values().any(able) {
-            return Some(format!("a worker that can run {}", entry.deal.app_kind));
+            let what = match entry.deal.enclave {
+                None => entry.deal.app_kind.clone(),
+                Some(_) => format!("{} in an enclave", entry.deal.app_kind),
+            };
+            let text = format!("a worker that can run {what}");
+            return Waiting { code: "able-worker".to_owned(), text };
         }
-        Some(entry.task.waiting_for())
+        let wait = entry.task.waiting_for();
+        Waiting { code: wait.code().to_owned(), text: wait.to_string() }
     }
 
     /// How many tasks want workers, and what the most urgent of them waits for.
     pub(crate) fn waiting(&self) -> Option<(usize, TaskId, String)> {
         let (.., task) = self.wanting.first()?;
-        Some((self.wanting.len(), *task, self.waiting_for(*task)?))
+        Some((self.wanting.len(), *task, self.waiting_for(*task)?.text))
     }
 
     pub(crate) fn unfinished_count(&self) -> usize {
@@ -183,7 +217,7 @@ impl Books {
         for task in self.unfinished.clone() {
             self.drive(now, task, Event::Noticed, &mut effects);
         }
-        self.settle(now, &mut effects);
+        self.proceed(now, &mut effects);
         effects
     }
 
@@ -199,11 +233,11 @@ impl Books {
             self.deal(deal);
         }
         // Tasks of new deals come first, so that what the same block did to them finds them.
-        self.settle(now, &mut effects);
+        self.proceed(now, &mut effects);
         for event in block.events {
             self.chain_event(now, block, event, &mut effects);
         }
-        self.settle(now, &mut effects);
+        self.proceed(now, &mut effects);
         effects
     }
 
@@ -233,7 +267,7 @@ impl Books {
         for task in touched {
             self.start_over(task, block, &mut effects);
         }
-        self.settle(now, &mut effects);
+        self.proceed(now, &mut effects);
         effects
     }
 
@@ -258,6 +292,9 @@ impl Books {
             draining: false,
             computing: BTreeSet::new(),
             given: 0,
+            ripe: BTreeMap::new(),
+            settling: BTreeSet::new(),
+            settled_last: DealId::default(),
         };
         self.workers.insert(worker, entry);
         for task in holding {
@@ -273,7 +310,7 @@ impl Books {
                 None => {}
             }
         }
-        self.settle(now, &mut effects);
+        self.proceed(now, &mut effects);
         effects
     }
 
@@ -287,7 +324,7 @@ impl Books {
         let mut effects = Vec::new();
         if self.workers.get(&worker).is_some_and(|entry| entry.connection == connection) {
             self.lose(now, worker, &mut effects);
-            self.settle(now, &mut effects);
+            self.proceed(now, &mut effects);
         }
         effects
     }
@@ -301,8 +338,13 @@ impl Books {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         let (task, event) = match message {
-            ToScheduler::Computed { task_id, result_hash, .. } => {
+            ToScheduler::Computed { task_id, result_hash, stdout_tail, stderr_tail } => {
+                self.keep_output(task_id, worker, stdout_tail, stderr_tail);
                 (task_id, Event::Computed { worker, hash: result_hash })
+            }
+            ToScheduler::Unsettled { task_ids, reason } => {
+                self.unsettled(now, worker, &task_ids, &reason, &mut effects);
+                return effects;
             }
             ToScheduler::Failed { task_id, failure } => {
                 (task_id, Event::Failed { worker, failure: bounded(failure) })
@@ -314,9 +356,7 @@ impl Books {
                 (task_id, Event::Uploaded { worker, location, callback_data })
             }
             // The chain says so itself, and only that counts.
-            ToScheduler::Contributed { .. }
-            | ToScheduler::Unsettled { .. }
-            | ToScheduler::Revealed { .. } => return effects,
+            ToScheduler::Contributed { .. } | ToScheduler::Revealed { .. } => return effects,
             ToScheduler::Draining {} => {
                 if let Some(entry) = self.workers.get_mut(&worker) {
                     entry.draining = true;
@@ -324,21 +364,92 @@ impl Books {
                 return effects;
             }
         };
-        let takes_part =
-            self.entries.get(&task).is_some_and(|entry| entry.task.replica(worker).is_some());
-        if takes_part {
+        if self.takes_part(task, worker) {
             self.drive(now, task, event, &mut effects);
-            self.settle(now, &mut effects);
+            self.proceed(now, &mut effects);
         }
         effects
     }
 
-    /// The chain refused a transaction.
-    pub(crate) fn refused(&mut self, now: UnixSeconds, task: TaskId, call: Call) -> Vec<Effect> {
+    /// An answer to what the scheduler sent for a task: a refusal of the chain, or a word of the secret manager.
+    pub(crate) fn answered(
+        &mut self,
+        now: UnixSeconds,
+        task: TaskId,
+        answer: Event,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.drive(now, task, Event::Refused { call }, &mut effects);
-        self.settle(now, &mut effects);
+        self.drive(now, task, answer, &mut effects);
+        self.proceed(now, &mut effects);
         effects
+    }
+
+    /// What workers may settle now. A worker settles one batch at a time, and meanwhile the next one gathers; its deals
+    /// take turns.
+    pub(crate) fn settlements(&mut self, now: UnixSeconds) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let free = |(_, entry): &(&Address, &WorkerEntry)| {
+            entry.settling.is_empty() && !entry.ripe.is_empty()
+        };
+        let free: Vec<Address> = self.workers.iter().filter(free).map(|(it, _)| *it).collect();
+        for worker in free {
+            let Some((deal, batch)) = self.workers.get_mut(&worker).and_then(next_batch) else {
+                continue;
+            };
+            let mut tasks = Vec::new();
+            for task in batch {
+                self.drive(now, task, Event::Settling { worker }, &mut effects);
+                let Some(entry) = self.entries.get(&task) else { continue };
+                let told = |it: &Replica| it.state == ReplicaState::Granted;
+                if entry.task.replica(worker).is_some_and(told) {
+                    tasks.push((task, entry.task.index));
+                }
+            }
+            if let Some(entry) = self.workers.get_mut(&worker) {
+                entry.settling.extend(tasks.iter().map(|(task, _)| *task));
+            }
+            if !tasks.is_empty() {
+                effects.push(Effect::Settle { worker, deal, tasks });
+            }
+        }
+        effects
+    }
+
+    /// A settlement did not come about: each of its tasks goes on as if it had not been told to settle.
+    fn unsettled(
+        &mut self,
+        now: UnixSeconds,
+        worker: Address,
+        tasks: &[TaskId],
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let reason = &reason[..reason.floor_char_boundary(TEXT_BYTES_MAX)];
+        tracing::warn!(%worker, tasks = tasks.len(), reason, "a settlement did not come about");
+        for task in tasks.iter().take(SETTLE_MAX) {
+            if self.takes_part(*task, worker) {
+                self.drive(now, *task, Event::Unsettled { worker }, effects);
+            }
+        }
+        self.proceed(now, effects);
+    }
+
+    fn takes_part(&self, task: TaskId, worker: Address) -> bool {
+        self.entries.get(&task).is_some_and(|entry| entry.task.replica(worker).is_some())
+    }
+
+    /// Keeps the end of what a program printed, for the requester.
+    fn keep_output(&mut self, task: TaskId, worker: Address, stdout: String, stderr: String) {
+        if !self.takes_part(task, worker) || (stdout.is_empty() && stderr.is_empty()) {
+            return;
+        }
+        if let Some(entry) = self.entries.get_mut(&task) {
+            let output = Output {
+                stdout: cut_start(stdout, TAIL_BYTES_MAX),
+                stderr: cut_start(stderr, TAIL_BYTES_MAX),
+            };
+            entry.outputs.insert(worker, output);
+        }
     }
 
     /// Time passed.
@@ -348,7 +459,7 @@ impl Books {
             for task in self.unfinished.clone() {
                 self.drive(now, task, Event::Tick, &mut effects);
             }
-            self.settle(now, &mut effects);
+            self.proceed(now, &mut effects);
         }
         effects
     }
@@ -469,12 +580,17 @@ impl Books {
         for action in actions {
             effects.extend(effect(entry, action));
         }
+        let ripe = if self.live { entry.task.ripe() } else { None };
         for replica in entry.task.replicas() {
             if let Some(worker) = self.workers.get_mut(&replica.worker) {
                 if replica.is_computing() {
                     worker.given += u64::from(worker.computing.insert(id));
                 } else {
                     worker.computing.remove(&id);
+                }
+                worker.note_ripe(entry.deal.id, (entry.seq, id), ripe == Some(replica.worker));
+                if replica.state != ReplicaState::Granted {
+                    worker.settling.remove(&id);
                 }
             }
         }
@@ -551,6 +667,8 @@ impl Books {
         for replica in entry.task.replicas() {
             if let Some(worker) = self.workers.get_mut(&replica.worker) {
                 worker.computing.remove(&id);
+                worker.settling.remove(&id);
+                worker.note_ripe(entry.deal.id, (entry.seq, id), false);
                 let message = ToWorker::Release { task_id: id };
                 effects.push(Effect::Tell { worker: replica.worker, message });
             }
@@ -589,7 +707,7 @@ impl Books {
     }
 
     /// Plans and takes the steps, until there is nothing more to do.
-    fn settle(&mut self, now: UnixSeconds, effects: &mut Vec<Effect>) {
+    fn proceed(&mut self, now: UnixSeconds, effects: &mut Vec<Effect>) {
         loop {
             let steps = self.plan();
             if steps.is_empty() {
@@ -601,6 +719,9 @@ impl Books {
                     Step::Open { deal, count } => self.open(now, deal, count, effects),
                     Step::Take { task, worker, weight } => {
                         let before = effects.len();
+                        if !self.workers.get(&worker).is_some_and(|it| it.capabilities.settles) {
+                            self.drive(now, task, Event::Single, effects);
+                        }
                         self.drive(now, task, Event::Taken { worker, weight }, effects);
                         effects.len() > before
                     }
@@ -626,13 +747,24 @@ impl Books {
         } else {
             Vec::new()
         };
-        let needs = if workers.is_empty() {
-            Vec::new()
-        } else {
-            let wanting = self.wanting.iter().filter_map(|(.., id)| self.entries.get(id));
-            wanting.map(|entry| Need { task: &entry.task, runtime: &entry.deal.runtime }).collect()
-        };
+        let needs = self.needs(&workers);
         plan(&World { needs, workers, deals, window: window as u64 })
+    }
+
+    /// The most urgent tasks that these workers can take: as many as there are free slots, since each takes one at least.
+    /// A bag of thousands is not looked through for each slot that becomes free.
+    fn needs(&self, workers: &[WorkerView<'_>]) -> Vec<Need<'_>> {
+        let free: usize = workers.iter().map(|worker| worker.free as usize).sum();
+        if free == 0 {
+            return Vec::new();
+        }
+        let wanting = self.wanting.iter().filter_map(|(.., id)| self.entries.get(id));
+        let needs = wanting.map(|entry| Need {
+            task: &entry.task,
+            runtime: &entry.deal.runtime,
+            enclave: entry.deal.enclave,
+        });
+        needs.filter(|need| workers.iter().any(|worker| need.suits(worker))).take(free).collect()
     }
 
     /// Puts the next tasks of a deal to work.
@@ -663,6 +795,7 @@ impl Books {
                 results: None,
                 initialized_block: 0,
                 receipts: Vec::new(),
+                outputs: BTreeMap::new(),
                 log: self.early.remove(&task_id).unwrap_or_default(),
                 seq: self.seq,
                 place: None,
@@ -709,14 +842,51 @@ impl WorkerEntry {
             given: self.given,
             weight: self.weight,
             runtimes: &self.capabilities.runtimes,
+            enclave: self.capabilities.tee,
         })
     }
+
+    fn can_run(&self, deal: &DealSpec) -> bool {
+        self.capabilities.runtimes.contains(&deal.runtime)
+            && deal.enclave.is_none_or(|enclave| self.capabilities.tee == Some(enclave))
+    }
+
+    /// Notes whether it may settle that task now.
+    fn note_ripe(&mut self, deal: DealId, task: (u64, TaskId), is_ripe: bool) {
+        if is_ripe {
+            self.ripe.entry(deal).or_default().insert(task);
+        } else if let Some(tasks) = self.ripe.get_mut(&deal) {
+            tasks.remove(&task);
+            if tasks.is_empty() {
+                self.ripe.remove(&deal);
+            }
+        }
+    }
+}
+
+/// The tasks that a worker settles next: of the deal after the one whose turn it was last, the oldest.
+fn next_batch(worker: &mut WorkerEntry) -> Option<(DealId, Vec<TaskId>)> {
+    let after = (Bound::Excluded(worker.settled_last), Bound::Unbounded);
+    let next = worker.ripe.range(after).next().or_else(|| worker.ripe.iter().next());
+    let (deal, tasks) = next?;
+    let batch = tasks.iter().take(SETTLE_MAX).map(|(_, task)| *task).collect();
+    worker.settled_last = *deal;
+    Some((*deal, batch))
 }
 
 fn effect(entry: &Entry, action: Action) -> Option<Effect> {
     let (task, deal) = (entry.task.id, entry.deal.id);
     let index = entry.task.index;
+    let challenge = entry.task.challenge();
     Some(match action {
+        Action::AskChallenge => {
+            let enclave = entry.deal.enclave.unwrap_or(Enclave::Unknown);
+            Effect::AskChallenge { task, enclave }
+        }
+        Action::Assign { worker } if !challenge.is_zero() => {
+            let index = index.saturating_to();
+            Effect::AssignEnclave { worker, task, deal, index, challenge }
+        }
         Action::Initialize => Effect::Initialize { task, deal, index },
         Action::Assign { worker } => Effect::Tell {
             worker,
@@ -727,7 +897,7 @@ fn effect(entry: &Entry, action: Action) -> Option<Effect> {
                 tee: None,
             },
         },
-        Action::Grant { worker } => Effect::Grant { worker, task },
+        Action::Grant { worker } => Effect::Grant { worker, task, challenge },
         Action::AskReveal { worker } => {
             Effect::Tell { worker, message: ToWorker::Reveal { task_id: task } }
         }

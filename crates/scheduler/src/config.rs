@@ -6,6 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, U256};
 use async_trait::async_trait;
 use primitives::{CategoryId, Nrlc, TaskId};
+use url::Url;
 use wire::market::MarketClient;
 use wire::scheduler::ResultBody;
 
@@ -24,6 +25,9 @@ pub struct Config {
     pub results: Arc<dyn ResultStore>,
     /// The order book that offers are published in; without one the scheduler only serves deals.
     pub market: Option<MarketClient>,
+    /// The secret manager that makes the keys of enclaves; without one, deals that demand an enclave fail at once. With
+    /// one, what is offered is offered with a *simulated* TDX.
+    pub sms: Option<Url>,
     /// What is offered, all the time.
     pub offers: Vec<Offer>,
     /// Who may work here; anybody if nothing is said.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use alloy_primitives::{Address, U256};
 use orders::task_id;
 use parking_lot::Mutex;
-use primitives::{CategoryId, DealId, TaskId};
+use primitives::{CategoryId, DealId, Tag, TaskId};
 use tasks::Terms;
+use wire::link::Enclave;
 use wire::params::Params;
 
 /// A deal as the scheduler needs it.
@@ -26,6 +27,10 @@ pub(crate) struct DealSpec {
     pub(crate) runtime: String,
     pub(crate) app_location: String,
     pub(crate) command_line: String,
+    /// Whether its tasks may be settled together.
+    pub(crate) batch: bool,
+    /// What enclave its tasks need.
+    pub(crate) enclave: Option<Enclave>,
 }
 
 impl DealSpec {
@@ -34,6 +39,8 @@ impl DealSpec {
         Terms {
             trust: self.deal.trust,
             callback: !self.deal.callback.is_zero(),
+            batch: self.batch,
+            enclave: self.enclave.is_some(),
             run_seconds: self.run_seconds,
             contribution_deadline: start
                 .saturating_add(self.run_seconds.saturating_mul(CONTRIBUTION_RATIO)),
@@ -92,7 +99,21 @@ impl DealReader {
         let (app_kind, app_location) = app;
         let command_line = Params::parse(&deal.params).args.unwrap_or_default();
         let runtime = app_kind.to_ascii_lowercase();
-        Ok(DealSpec { id, block, deal, run_seconds, app_kind, runtime, app_location, command_line })
+        let enclave = enclave_of(deal.tag);
+        let alone = deal.trust <= U256::ONE && deal.callback.is_zero() && enclave.is_none();
+        let batch = alone && self.client.has_settle().await;
+        Ok(DealSpec {
+            id,
+            block,
+            deal,
+            run_seconds,
+            app_kind,
+            runtime,
+            app_location,
+            command_line,
+            batch,
+            enclave,
+        })
     }
 
     async fn run_seconds(&self, category: CategoryId) -> chain::Result<u64> {
@@ -115,6 +136,16 @@ impl DealReader {
         let summary = (app_info.kind, location);
         remember(&self.apps, app, summary.clone());
         Ok(summary)
+    }
+}
+
+/// The enclave that a tag demands. TDX is simulated; no worker here has any other.
+fn enclave_of(tag: Tag) -> Option<Enclave> {
+    let other = tag.contains(Tag::SCONE) || tag.contains(Tag::GRAMINE);
+    match tag.contains(Tag::TEE) {
+        false => None,
+        true if tag.contains(Tag::TDX) && !other => Some(Enclave::SimulatedTdx),
+        true => Some(Enclave::Unknown),
     }
 }
 

@@ -18,6 +18,9 @@ pub enum Error {
     /// The chain could not be read.
     #[error("the scheduler cannot read its workerpool from the chain")]
     Chain(#[source] chain::Error),
+    /// The secret manager's address cannot be used.
+    #[error("the scheduler cannot speak to its secret manager")]
+    Sms(#[source] wire::ClientError),
     /// The cursor could not be read.
     #[error("the scheduler cannot read where it stopped")]
     Store(#[source] store::Error),
@@ -27,7 +30,7 @@ impl Error {
     /// Whether starting again later may work without any change.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::NotTheOwner { .. } | Self::Store(_) => false,
+            Self::NotTheOwner { .. } | Self::Store(_) | Self::Sms(_) => false,
             Self::Chain(error) => error.is_retryable(),
         }
     }

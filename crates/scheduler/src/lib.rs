@@ -12,6 +12,7 @@
 //! * `books` keeps all tasks, workers and deals and answers everything that happens with effects. It does nothing itself.
 //! * `act` does: follows the chain, talks to workers, sends transactions. Nothing in it waits for a receipt.
 //! * `offers` keeps the pool's signed orders open in the market and its owner's stake sufficient.
+//! * `sms` asks the secret manager for the keys of enclaves.
 //! * `gate` lets workers in; `api` answers `/tasks/{id}` and takes results.
 //!
 //! The chain is the memory: a restart reads it again from the oldest block with an unfinished deal. What is kept besides
@@ -27,6 +28,7 @@ mod gate;
 mod model;
 mod offers;
 pub mod plan;
+mod sms;
 
 pub use act::{Handle, Scheduler};
 pub use config::{Config, Limits, Offer, ResultStore, StoreFailure};

@@ -3,18 +3,20 @@
 use primitives::UnixSeconds;
 use tasks::{Failure, Replica, ReplicaState, Status};
 use wire::UnixMillis;
+use wire::link::Enclave;
 use wire::scheduler::{
     ChainReceipt, ComputeLogs, DatedStatus, ReplicateModel, StatusUpdate, TaskModel,
 };
 
-use crate::books::Entry;
+use crate::books::{Books, Entry};
 
 /// The end of a program's output that a failure's message quotes.
 const QUOTE_BYTES_MAX: usize = 400;
 const MS_PER_SECOND: u64 = 1_000;
+const SIMULATED: &str = "SIMULATED";
 
 /// The task, and what it waits for.
-pub(crate) fn task_model(entry: &Entry) -> TaskModel {
+pub(crate) fn task_model(books: &Books, entry: &Entry) -> TaskModel {
     let (task, deal) = (&entry.task, &entry.deal);
     let moment = |at: UnixSeconds| UnixMillis::from_seconds(at.0);
     let result_link = result_link(entry);
@@ -40,22 +42,30 @@ pub(crate) fn task_model(entry: &Entry) -> TaskModel {
         chain_callback_data: callback.map(|(_, upload)| upload.callback_data.to_string()),
         date_status_list: dated(entry),
         replicates: task.replicas().map(|replica| replicate(entry, replica)).collect(),
+        waiting_for: (!task.status().is_final()).then(|| books.entry_waits_for(entry)),
+        tee: deal.enclave.filter(|it| *it == Enclave::SimulatedTdx).map(|_| SIMULATED.to_owned()),
         failure: task.failure().map(explained),
         dissent: task.dissent(),
     }
 }
 
-/// What programs printed, as far as workers have told: only of runs that failed.
+/// What programs printed, as far as workers have told.
 pub(crate) fn logs(entry: &Entry) -> Vec<ComputeLogs> {
-    let of = |replica: &Replica| {
-        let failure = replica.failure.as_ref()?;
-        Some(ComputeLogs {
-            wallet_address: replica.worker,
-            stdout: failure.stdout_tail.clone(),
-            stderr: failure.stderr_tail.clone(),
-        })
+    entry.task.replicas().filter_map(|replica| logs_of(entry, replica)).collect()
+}
+
+/// A run that failed after one that went well is told of: it is the later one.
+fn logs_of(entry: &Entry, replica: &Replica) -> Option<ComputeLogs> {
+    let (stdout, stderr) = match (&replica.failure, entry.outputs.get(&replica.worker)) {
+        (Some(failure), _) => (&failure.stdout_tail, &failure.stderr_tail),
+        (None, Some(output)) => (&output.stdout, &output.stderr),
+        (None, None) => return None,
     };
-    entry.task.replicas().filter_map(of).collect()
+    Some(ComputeLogs {
+        wallet_address: replica.worker,
+        stdout: stdout.clone(),
+        stderr: stderr.clone(),
+    })
 }
 
 /// The failure as a reader wants it: with the program's last words.
@@ -73,6 +83,7 @@ fn explained(failure: &Failure) -> wire::Failure {
 fn current_status(entry: &Entry) -> &'static str {
     let task = &entry.task;
     match task.status() {
+        Status::Received if task.replicas().next().is_some() && task.terms.batch => "RUNNING",
         Status::Active if task.replicas().next().is_some() => "RUNNING",
         Status::Revealing
             if task.replicas().any(|replica| replica.state == ReplicaState::Revealed) =>
@@ -152,8 +163,12 @@ fn replicate(entry: &Entry, replica: &Replica) -> ReplicateModel {
             .filter(|upload| !upload.location.is_empty())
             .map(|upload| upload.location.clone()),
         contribution_hash: replica.hash,
-        app_logs: replica.failure.as_ref().map(|_| format!("{base}/logs")),
-        app_exit_code: replica.failure.as_ref().and_then(|failure| failure.exit_code),
+        app_logs: logs_of(entry, replica).map(|_| format!("{base}/logs")),
+        app_exit_code: match &replica.failure {
+            Some(failure) => failure.exit_code,
+            // What was announced is the result of a program that ended well.
+            None => replica.hash.map(|_| 0),
+        },
     }
 }
 

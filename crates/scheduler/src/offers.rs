@@ -186,10 +186,12 @@ impl Keeper {
             page: PageRequest::new(0, 100),
             ..OrderQuery::all(OrderKind::Workerpool)
         };
+        let tag = self.tag();
         for found in market.orders(&query).await?.items {
             let Order::Workerpool(order) = &found.order else { continue };
-            let fits =
-                |standing: &&mut Standing| standing.order.is_none() && says(order, &standing.offer);
+            let fits = |standing: &&mut Standing| {
+                standing.order.is_none() && says(order, &standing.offer, tag)
+            };
             match self.standing.iter_mut().find(fits) {
                 Some(standing) => {
                     standing.order = Some((found.hash, U256::from(found.remaining)));
@@ -242,12 +244,17 @@ impl Keeper {
         })
     }
 
+    /// What the pool can do beyond running programs. Whoever asks for less is served under the same order.
+    fn tag(&self) -> Tag {
+        if self.config.sms.is_some() { Tag::TEE | Tag::TDX } else { Tag::NONE }
+    }
+
     fn signed(&self, offer: &Offer) -> Result<WorkerpoolOrder, alloy_signer::Error> {
         let order = WorkerpoolOrder {
             workerpool: self.config.workerpool,
             price: offer.price.0,
             volume: U256::from(offer.volume),
-            tag: Tag::NONE,
+            tag: self.tag(),
             category: offer.category.0,
             trust: offer.trust,
             salt: B256::random(),
@@ -259,13 +266,13 @@ impl Keeper {
     }
 }
 
-/// Whether the order says what is offered.
-fn says(order: &WorkerpoolOrder, offer: &Offer) -> bool {
+/// Whether the order says what is offered, with that tag.
+fn says(order: &WorkerpoolOrder, offer: &Offer, tag: Tag) -> bool {
     let open = order.app_restrict.is_zero()
         && order.dataset_restrict.is_zero()
         && order.requester_restrict.is_zero();
     open && order.price == offer.price.0
         && order.category == offer.category.0
         && order.trust == offer.trust
-        && order.tag == Tag::NONE
+        && order.tag == tag
 }

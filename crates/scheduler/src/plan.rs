@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use alloy_primitives::{Address, U256};
 use primitives::{DealId, TaskId};
 use tasks::Task;
+use wire::link::Enclave;
 
 /// What is known.
 #[derive(Debug)]
@@ -31,6 +32,18 @@ pub struct Need<'a> {
     pub task: &'a Task,
     /// What a worker must be able to run: `wasm`, `docker`.
     pub runtime: &'a str,
+    /// What enclave it must have.
+    pub enclave: Option<Enclave>,
+}
+
+impl Need<'_> {
+    /// Whether this worker could take it.
+    pub fn suits(&self, worker: &WorkerView<'_>) -> bool {
+        worker.free > 0
+            && worker.runtimes.iter().any(|runtime| runtime == self.runtime)
+            && self.enclave.is_none_or(|enclave| worker.enclave == Some(enclave))
+            && self.task.may_take(worker.worker)
+    }
 }
 
 /// A worker.
@@ -46,6 +59,8 @@ pub struct WorkerView<'a> {
     pub weight: U256,
     /// What it can run.
     pub runtimes: &'a [String],
+    /// What enclave it has.
+    pub enclave: Option<Enclave>,
 }
 
 /// A deal that is not wholly at work.
@@ -93,12 +108,7 @@ pub fn plan(world: &World<'_>) -> Vec<Step> {
 
 /// Gives one task to as many workers as it wants and as there are.
 fn take(need: &Need<'_>, workers: &mut [WorkerView<'_>], steps: &mut Vec<Step>) {
-    let able = |it: &&mut WorkerView<'_>| {
-        it.free > 0
-            && it.runtimes.iter().any(|runtime| runtime == need.runtime)
-            && need.task.may_take(it.worker)
-    };
-    let mut able: Vec<_> = workers.iter_mut().filter(able).collect();
+    let mut able: Vec<_> = workers.iter_mut().filter(|worker| need.suits(worker)).collect();
     if able.is_empty() {
         return;
     }

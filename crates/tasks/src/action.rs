@@ -9,6 +9,9 @@ use crate::Failure;
 pub enum Action {
     /// Make it exist on chain.
     Initialize,
+    /// Ask the secret manager for the key that an enclave of this task signs with; answered by
+    /// [`Challenged`](crate::Event::Challenged) or [`Unchallenged`](crate::Event::Unchallenged).
+    AskChallenge,
     /// Tell this worker to compute it.
     Assign {
         /// Who.

@@ -39,6 +39,30 @@ pub enum Event {
         /// Who.
         worker: Address,
     },
+    /// Whoever takes it cannot settle it together with others: it goes on by itself, beginning with its initialisation.
+    Single,
+    /// The worker that [`ripe`](crate::Task::ripe) named was told to settle it, together with others of its deal.
+    Settling {
+        /// Who.
+        worker: Address,
+    },
+    /// The settlement did not come about; the worker still has its result.
+    Unsettled {
+        /// Who.
+        worker: Address,
+    },
+    /// The secret manager has made the key that the task's enclave signs with.
+    Challenged {
+        /// The key's address.
+        challenge: Address,
+    },
+    /// The secret manager has not.
+    Unchallenged {
+        /// Why.
+        failure: Failure,
+        /// Whether asking again is useless.
+        is_final: bool,
+    },
     /// A worker stored the result.
     Uploaded {
         /// Who.
@@ -88,7 +112,7 @@ pub enum Event {
     Tick,
 }
 
-/// A transaction of the scheduler.
+/// What the scheduler sends for a task and may have to send again: transactions, and a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
     /// `initialize`.
@@ -99,6 +123,8 @@ pub enum Call {
     Reopen,
     /// `claim`.
     Claim,
+    /// The question for an enclave's challenge.
+    Challenge,
 }
 
 /// Whose fault a failure is.

@@ -7,7 +7,7 @@ use primitives::{DealId, ResultDigest, ResultHash, TaskId, UnixSeconds};
 use verdict::late::{Candidate, Decision, decide};
 use verdict::{Ballot, FRESH_WEIGHT};
 
-use crate::{Action, Blame, Call, Event, Failure, Replica, ReplicaState, Report, Upload};
+use crate::{Action, Blame, Call, Event, Failure, Replica, ReplicaState, Report, Upload, Wait};
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,11 @@ pub struct Terms {
     pub trust: U256,
     /// Whether a contract is called with the result.
     pub callback: bool,
+    /// Whether it may be settled together with others of its deal, uninitialised before: only where the hub can, trust is
+    /// 1 and there is neither enclave nor callback.
+    pub batch: bool,
+    /// Whether it runs in an enclave.
+    pub enclave: bool,
     /// How long a program may run: the category's unit of time.
     pub run_seconds: u64,
     /// Contributions are taken before this.
@@ -57,11 +62,13 @@ pub struct Limits {
     pub run_grace_seconds: u64,
     /// From a grant to its contribution on chain.
     pub grant_seconds: u64,
+    /// From being told to settle many tasks at once, with an upload for each, to their end on chain.
+    pub settle_seconds: u64,
     /// Until a request to reveal and upload is repeated.
     pub ask_again_seconds: u64,
     /// Until a transaction that showed no effect is sent again.
     pub resend_seconds: u64,
-    /// Until a transaction that the chain refused is sent again.
+    /// Until a transaction that was refused, or a question that was not answered, is sent again.
     pub retry_seconds: u64,
     /// How often a transaction is tried in all.
     pub call_attempts_max: u32,
@@ -80,6 +87,7 @@ impl Default for Limits {
         Self {
             run_grace_seconds: 60,
             grant_seconds: 120,
+            settle_seconds: 600,
             ask_again_seconds: 30,
             resend_seconds: 120,
             retry_seconds: 5,
@@ -92,6 +100,8 @@ impl Default for Limits {
     }
 }
 
+/// How often a task is settled together with others; then it goes on by itself.
+const SETTLEMENTS_MAX: u32 = 2;
 /// The units of time that winners have to reveal.
 const REVEAL_RATIO: u64 = 2;
 
@@ -110,6 +120,14 @@ pub struct Task {
     status: Status,
     initialized: bool,
     replicas: BTreeMap<Address, Replica>,
+    /// Whether it goes on by itself although it might have been settled with others.
+    single: bool,
+    /// How often it was told to be settled with others.
+    settlements: u32,
+    /// The key that its enclave signs with.
+    challenge: Option<Address>,
+    /// Why there is no such key yet.
+    no_challenge: Option<Failure>,
     consensus: Option<(ResultHash, UnixSeconds)>,
     digest: Option<ResultDigest>,
     failure: Option<Failure>,
@@ -133,6 +151,10 @@ impl Task {
             status: Status::Received,
             initialized: false,
             replicas: BTreeMap::new(),
+            single: false,
+            settlements: 0,
+            challenge: None,
+            no_challenge: None,
             consensus: None,
             digest: None,
             failure: None,
@@ -194,6 +216,22 @@ impl Task {
         self.replicas.get(&worker)
     }
 
+    /// The key that its enclave signs with; zero for a task without enclave, or before it is known.
+    pub fn challenge(&self) -> Address {
+        self.challenge.unwrap_or_default()
+    }
+
+    /// The worker that may settle it now, together with others of its deal.
+    pub fn ripe(&self) -> Option<Address> {
+        if self.status != Status::Received || !self.is_batched() {
+            return None;
+        }
+        match self.decide() {
+            Decision::Authorize { order, .. } => order.first().copied(),
+            Decision::NeedMore(_) | Decision::Hopeless => None,
+        }
+    }
+
     /// The result that won.
     pub fn consensus(&self) -> Option<ResultHash> {
         self.consensus.map(|(hash, _)| hash)
@@ -226,7 +264,8 @@ impl Task {
 
     /// How many more workers should compute it now.
     pub fn wanted(&self) -> usize {
-        if !matches!(self.status, Status::Received | Status::Active) {
+        let open = matches!(self.status, Status::Received | Status::Active);
+        if !open || self.lacks_challenge() {
             return 0;
         }
         let computing = self.replicas.values().filter(|replica| replica.is_computing()).count();
@@ -249,28 +288,42 @@ impl Task {
         idle && !hopeless && !replica.granted && replica.tries < self.limits.tries_per_worker_max
     }
 
-    /// What it waits for, in a few words for a person.
-    pub fn waiting_for(&self) -> String {
+    /// What it waits for.
+    pub fn waiting_for(&self) -> Wait {
         let count = |state| self.replicas.values().filter(|replica| replica.state == state).count();
         match self.status {
-            Status::Received | Status::Active => {
-                match (self.wanted(), count(ReplicaState::Assigned)) {
-                    (0, 0) if !self.initialized => "its initialisation on chain".to_owned(),
-                    (0, 0) => format!("{} contribution(s) on chain", count(ReplicaState::Granted)),
-                    (0, computing) => format!("{computing} worker(s) computing"),
-                    (wanted, 0) => format!("{wanted} free worker(s)"),
-                    (wanted, computing) => {
-                        format!("{wanted} free worker(s), {computing} worker(s) computing")
-                    }
+            Status::Received | Status::Active if self.lacks_challenge() => {
+                if self.initialized {
+                    let trouble = self.no_challenge.as_ref().map(|failure| failure.message.clone());
+                    Wait::Challenge { trouble }
+                } else {
+                    Wait::Initialisation
                 }
             }
-            Status::Revealing => {
-                format!("{} reveal(s) and an upload", count(ReplicaState::Contributed))
+            Status::Received | Status::Active => {
+                match (self.wanted(), count(ReplicaState::Assigned)) {
+                    (0, 0) if self.initialized => Wait::Contributions(count(ReplicaState::Granted)),
+                    (0, 0) if self.is_batched() => Wait::Settlement,
+                    (0, 0) => Wait::Initialisation,
+                    (0, computing) => Wait::Computing(computing),
+                    (wanted, computing) => Wait::Workers { wanted, computing },
+                }
             }
-            Status::Finalizing => "finalisation on chain".to_owned(),
-            Status::Doomed => "the final deadline, to refund the requester".to_owned(),
-            Status::Completed | Status::Failed => "nothing".to_owned(),
+            Status::Revealing => Wait::Reveals(count(ReplicaState::Contributed)),
+            Status::Finalizing => Wait::Finalisation,
+            Status::Doomed => Wait::Refund { at: self.terms.final_deadline },
+            Status::Completed | Status::Failed => Wait::Nothing,
         }
+    }
+
+    /// Whether it waits to be settled together with others, rather than to be initialised by itself.
+    fn is_batched(&self) -> bool {
+        self.terms.batch && !self.single
+    }
+
+    /// Whether nobody can compute it because its enclave has no key yet.
+    fn lacks_challenge(&self) -> bool {
+        self.terms.enclave && self.challenge.is_none()
     }
 
     fn note(&mut self, now: UnixSeconds, event: Event, actions: &mut Vec<Action>) {
@@ -303,6 +356,43 @@ impl Task {
                 {
                     // Ask at once rather than when the last request has aged.
                     replica.asked = None;
+                }
+            }
+            Event::Single => self.single = true,
+            Event::Settling { worker } => {
+                if self.ripe() == Some(worker)
+                    && let Some(replica) = self.replicas.get_mut(&worker)
+                {
+                    self.settlements += 1;
+                    replica.granted = true;
+                    replica.enter(ReplicaState::Granted, now);
+                }
+            }
+            Event::Unsettled { worker } => {
+                if let Some(replica) = self.replicas.get_mut(&worker)
+                    && replica.state == ReplicaState::Granted
+                    && self.settlements > 0
+                {
+                    replica.granted = false;
+                    replica.enter(ReplicaState::Computed, now);
+                    self.single |= self.settlements >= SETTLEMENTS_MAX;
+                }
+            }
+            Event::Challenged { challenge } => {
+                self.settled(Call::Challenge);
+                if self.terms.enclave && !challenge.is_zero() {
+                    self.challenge = Some(challenge);
+                    self.no_challenge = None;
+                }
+            }
+            Event::Unchallenged { failure, is_final } => {
+                let open = matches!(self.status, Status::Received | Status::Active);
+                if open && self.lacks_challenge() {
+                    self.no_challenge = Some(failure.clone());
+                    self.postpone(Call::Challenge, now);
+                    if is_final {
+                        self.doom(now, failure, actions);
+                    }
                 }
             }
             Event::Uploaded { worker, location, callback_data } => {
@@ -338,11 +428,11 @@ impl Task {
             }
             Event::Claimed => self.end(now, Status::Failed, Report::Failed, actions),
             Event::Refused { call } => {
-                if self.sent.is_some_and(|(sent, _)| sent == call) {
-                    self.sent = Some((call, now.saturating_add(self.limits.retry_seconds)));
-                    if call == Call::Finalize && self.status == Status::Finalizing {
-                        self.enter(Status::Revealing, now);
-                    }
+                if self.postpone(call, now)
+                    && call == Call::Finalize
+                    && self.status == Status::Finalizing
+                {
+                    self.enter(Status::Revealing, now);
                 }
             }
         }
@@ -376,6 +466,8 @@ impl Task {
             self.tries += 1;
         }
         replica.hash = None;
+        // Nobody else's contribution depends on a lone worker's, and the chain takes one only: it may try again.
+        replica.granted &= self.terms.trust > U256::ONE;
         replica.failure = failure;
         replica.enter(state, now);
     }
@@ -433,7 +525,8 @@ impl Task {
     /// Whom time has run out for.
     fn expire(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
         let run = self.terms.run_seconds.saturating_add(self.limits.run_grace_seconds);
-        let grant = self.limits.grant_seconds;
+        let settling = self.status == Status::Received;
+        let grant = if settling { self.limits.settle_seconds } else { self.limits.grant_seconds };
         let late: Vec<_> = self
             .replicas
             .values()
@@ -457,7 +550,14 @@ impl Task {
         match self.status {
             Status::Received | Status::Active => self.gather(now, actions),
             Status::Revealing | Status::Finalizing => self.conclude(now, actions),
+            Status::Doomed if !self.initialized => self.initialize(now, actions),
             Status::Doomed | Status::Completed | Status::Failed => {}
+        }
+    }
+
+    fn initialize(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
+        if self.may_send(Call::Initialize, now) {
+            actions.push(Action::Initialize);
         }
     }
 
@@ -467,8 +567,14 @@ impl Task {
             return self.doom(now, failure, actions);
         }
         if self.status == Status::Received {
-            if self.may_send(Call::Initialize, now) {
-                actions.push(Action::Initialize);
+            if !self.is_batched() {
+                self.initialize(now, actions);
+            }
+            return;
+        }
+        if self.lacks_challenge() {
+            if self.may_send(Call::Challenge, now) {
+                actions.push(Action::AskChallenge);
             }
             return;
         }
@@ -617,9 +723,7 @@ impl Task {
             self.doom(now, failure, actions);
         }
         if !self.initialized {
-            if self.may_send(Call::Initialize, now) {
-                actions.push(Action::Initialize);
-            }
+            self.initialize(now, actions);
         } else if self.may_send(Call::Claim, now) {
             actions.push(Action::Claim);
         }
@@ -650,7 +754,7 @@ impl Task {
             );
         }
         if now >= self.terms.contribution_deadline {
-            return Some(too_late());
+            return Some(self.no_challenge.clone().unwrap_or_else(too_late));
         }
         (self.decide() == Decision::Hopeless).then(hopeless)
     }
@@ -665,6 +769,10 @@ impl Task {
             )
         });
         actions.push(Action::Report(Report::Doomed(failure)));
+        // It will have to exist to be refunded, and its requester may want to see it before.
+        if !self.initialized {
+            self.initialize(now, actions);
+        }
     }
 
     fn end(&mut self, now: UnixSeconds, status: Status, report: Report, actions: &mut Vec<Action>) {
@@ -707,12 +815,22 @@ impl Task {
             }
             Some(_) | None => 0,
         };
-        if attempts >= self.limits.call_attempts_max {
+        // A question costs nothing and can be asked until it is too late.
+        if attempts >= self.limits.call_attempts_max && call != Call::Challenge {
             return false;
         }
         self.sent = Some((call, now.saturating_add(self.limits.resend_seconds)));
-        self.attempts = attempts + 1;
+        self.attempts = attempts.saturating_add(1);
         true
+    }
+
+    /// What was sent had no effect: it may be sent again soon. `false` if something else was sent since.
+    fn postpone(&mut self, call: Call, now: UnixSeconds) -> bool {
+        let current = self.sent.is_some_and(|(sent, _)| sent == call);
+        if current {
+            self.sent = Some((call, now.saturating_add(self.limits.retry_seconds)));
+        }
+        current
     }
 
     /// The chain shows that a transaction did its work.

@@ -15,7 +15,7 @@ fn hash(name: &str) -> ResultHash {
     ResultHash(B256::repeat_byte(name.as_bytes()[0]))
 }
 
-fn deal(number: u8, block: u64, trust: u64, size: u64) -> Arc<DealSpec> {
+fn deal(number: u8, block: u64, trust: u64, size: u64, how: &[&str]) -> Arc<DealSpec> {
     let nobody = AssetTerms { pointer: Address::ZERO, owner: Address::ZERO, price: Nrlc::ZERO };
     let deal = chain::Deal {
         app: nobody,
@@ -44,6 +44,8 @@ fn deal(number: u8, block: u64, trust: u64, size: u64) -> Arc<DealSpec> {
         runtime: "wasm".into(),
         app_location: String::new(),
         command_line: String::new(),
+        batch: how.contains(&"batch"),
+        enclave: how.contains(&"enclave").then_some(Enclave::SimulatedTdx),
     })
 }
 
@@ -99,18 +101,21 @@ impl Scene {
         let who = |word: &str| worker(word.parse().unwrap());
         let number = |word: &str| word.parse::<u64>().unwrap();
         let effects = match words.as_slice() {
-            ["deal", name, "trust", trust, "size", size] => {
+            ["deal", name, "trust", trust, "size", size, how @ ..] => {
                 self.block += 1;
-                let its = deal(name.parse().unwrap(), self.block, number(trust), number(size));
+                let (trust, size) = (number(trust), number(size));
+                let its = deal(name.parse().unwrap(), self.block, trust, size, how);
                 self.deals.push(Arc::clone(&its));
                 self.mine(vec![its], Vec::new())
             }
-            ["joins", name, "slots", slots] => {
+            ["joins", name, "slots", slots, how @ ..] => {
                 let capabilities = Capabilities {
                     cpus: 1,
                     memory_bytes: 0,
                     slots: slots.parse().unwrap(),
                     runtimes: vec!["wasm".into()],
+                    settles: how.contains(&"settles"),
+                    tee: how.contains(&"enclave").then_some(Enclave::SimulatedTdx),
                     ..Capabilities::default()
                 };
                 self.books.joined(now, who(name), 1, capabilities, U256::ZERO, &[])
@@ -125,11 +130,33 @@ impl Scene {
                 };
                 self.books.said(now, who(name), said)
             }
+            ["unsettled", name, tasks @ ..] => {
+                let task_ids = tasks.iter().map(|task| self.task(task)).collect();
+                let said = ToScheduler::Unsettled { task_ids, reason: "reverted".into() };
+                self.books.said(now, who(name), said)
+            }
+            ["challenged", task] => {
+                let challenge = Address::repeat_byte(0xc);
+                self.books.answered(now, self.task(task), Event::Challenged { challenge })
+            }
             ["drains", name] => self.books.said(now, who(name), ToScheduler::Draining {}),
             ["live"] => self.books.go_live(now),
             ["wait", seconds] => {
                 self.seconds += number(seconds);
                 self.books.tick(UnixSeconds(START + self.seconds))
+            }
+            // All that a settlement does to a task, in one block.
+            ["settled", task, name, what] => {
+                self.block += 1;
+                let (task, worker, hash) = (self.task(task), who(name), hash(what));
+                let events = vec![
+                    MarketEvent::TaskInitialized { task, workerpool: POOL },
+                    MarketEvent::Contributed { task, worker, hash },
+                    MarketEvent::Consensus { task, hash },
+                    MarketEvent::Revealed { task, worker, digest: ResultDigest(B256::ZERO) },
+                    MarketEvent::Finalized { task, results: Bytes::new() },
+                ];
+                self.mine(Vec::new(), events)
             }
             ["rewind", block] => self.books.rewound(now, number(block)),
             [event, task, rest @ ..] => {
@@ -155,7 +182,10 @@ impl Scene {
             }
             other => panic!("what is {other:?}"),
         };
-        let shown: Vec<_> = effects.iter().map(|effect| self.shown(effect)).collect();
+        let now = UnixSeconds(START + self.seconds);
+        let settlements = self.books.settlements(now);
+        let effects = effects.iter().chain(&settlements);
+        let shown: Vec<_> = effects.map(|effect| self.shown(effect)).collect();
         self.lines.push(format!("{line} -> [{}]", shown.join(", ")));
         self
     }
@@ -176,7 +206,18 @@ impl Scene {
                     panic!("signing is not for the books")
                 }
             },
-            Effect::Grant { worker, task } => format!("{}: grant {}", worker[19], self.name(*task)),
+            Effect::Grant { worker, task, challenge } => {
+                let enclave = if challenge.is_zero() { "" } else { " to enclave" };
+                format!("{}: grant {}{enclave}", worker[19], self.name(*task))
+            }
+            Effect::AssignEnclave { worker, task, .. } => {
+                format!("{}: assign {} to enclave", worker[19], self.name(*task))
+            }
+            Effect::Settle { worker, tasks, .. } => {
+                let names: Vec<_> = tasks.iter().map(|(task, _)| self.name(*task)).collect();
+                format!("{}: settle {}", worker[19], names.join(" "))
+            }
+            Effect::AskChallenge { task, .. } => format!("ask challenge {}", self.name(*task)),
             Effect::Initialize { task, .. } => format!("initialize {}", self.name(*task)),
             Effect::Finalize { task, .. } => format!("finalize {}", self.name(*task)),
             Effect::Reopen { task } => format!("reopen {}", self.name(*task)),
@@ -332,7 +373,7 @@ fn what_the_chain_takes_back_is_done_again() {
 #[test]
 fn what_a_task_waits_for_is_said_in_words() {
     let mut scene = Scene::new(true);
-    let waits = |scene: &Scene| scene.books.waiting_for(scene.task("1/0")).unwrap();
+    let waits = |scene: &Scene| scene.books.waiting_for(scene.task("1/0")).unwrap().text;
     scene.tell("deal 1 trust 4 size 1");
     assert_eq!(waits(&scene), "a worker that can run WASM");
     assert_eq!(scene.books.waiting().unwrap().0, 1);
@@ -348,6 +389,211 @@ fn what_a_task_waits_for_is_said_in_words() {
     assert_eq!(waits(&scene), "2 reveal(s) and an upload");
     scene.tell("finalized 1/0");
     assert_eq!(waits(&scene), "nothing");
+}
+
+#[test]
+fn a_bag_is_settled_in_batches_that_gather_meanwhile() {
+    check(
+        true,
+        "joins 1 slots 3 settles
+         deal 1 trust 1 size 6 batch
+         computed 1 1/0 A
+         computed 1 1/1 A
+         computed 1 1/2 A
+         settled 1/0 1 A
+         settled 1/1 1 A
+         computed 1 1/3 A
+         settled 1/2 1 A
+         computed 1 1/4 A
+         settled 1/3 1 A
+         computed 1 1/5 A
+         settled 1/4 1 A
+         settled 1/5 1 A",
+        &expect![[r#"
+            joins 1 slots 3 settles -> []
+            deal 1 trust 1 size 6 batch -> [1: assign 1/0, 1: assign 1/1, 1: assign 1/2]
+            computed 1 1/0 A -> [1: settle 1/0]
+            computed 1 1/1 A -> []
+            computed 1 1/2 A -> []
+            settled 1/0 1 A -> [1: release 1/0, 1: assign 1/3, 1: settle 1/1 1/2]
+            settled 1/1 1 A -> [1: release 1/1, 1: assign 1/4]
+            computed 1 1/3 A -> []
+            settled 1/2 1 A -> [1: release 1/2, 1: assign 1/5, 1: settle 1/3]
+            computed 1 1/4 A -> []
+            settled 1/3 1 A -> [1: release 1/3, 1: settle 1/4]
+            computed 1 1/5 A -> []
+            settled 1/4 1 A -> [1: release 1/4, 1: settle 1/5]
+            settled 1/5 1 A -> [1: release 1/5]"#]],
+    );
+}
+
+#[test]
+fn deals_take_turns_and_replication_goes_on() {
+    check(
+        true,
+        "joins 1 slots 9 settles
+         joins 2 slots 9 settles
+         deal 1 trust 1 size 1 batch
+         deal 2 trust 1 size 1 batch
+         deal 3 trust 4 size 1
+         leaves 2
+         joins 2 slots 9 settles
+         computed 1 1/0 A
+         computed 1 2/0 A
+         computed 2 2/0 A
+         initialized 3/0
+         computed 1 3/0 A
+         computed 2 3/0 A
+         settled 1/0 1 A
+         settled 2/0 1 A",
+        &expect![[r#"
+            joins 1 slots 9 settles -> []
+            joins 2 slots 9 settles -> []
+            deal 1 trust 1 size 1 batch -> [1: assign 1/0]
+            deal 2 trust 1 size 1 batch -> [2: assign 2/0]
+            deal 3 trust 4 size 1 -> [initialize 3/0, 1: assign 3/0, 2: assign 3/0]
+            leaves 2 -> [1: assign 2/0]
+            joins 2 slots 9 settles -> [2: assign 3/0]
+            computed 1 1/0 A -> [1: settle 1/0]
+            computed 1 2/0 A -> []
+            computed 2 2/0 A -> []
+            initialized 3/0 -> []
+            computed 1 3/0 A -> []
+            computed 2 3/0 A -> [1: grant 3/0, 2: grant 3/0]
+            settled 1/0 1 A -> [1: release 1/0, 1: settle 2/0]
+            settled 2/0 1 A -> [1: release 2/0, 2: release 2/0]"#]],
+    );
+}
+
+#[test]
+fn a_settlement_that_fails_is_tried_once_more_and_then_each_task_goes_by_itself() {
+    check(
+        true,
+        "joins 1 slots 2 settles
+         deal 1 trust 1 size 2 batch
+         computed 1 1/0 A
+         computed 1 1/1 A
+         unsettled 1 1/0
+         unsettled 1 1/0 1/1
+         unsettled 1 1/0
+         initialized 1/0
+         initialized 1/1",
+        &expect![[r#"
+            joins 1 slots 2 settles -> []
+            deal 1 trust 1 size 2 batch -> [1: assign 1/0, 1: assign 1/1]
+            computed 1 1/0 A -> [1: settle 1/0]
+            computed 1 1/1 A -> []
+            unsettled 1 1/0 -> [1: settle 1/0 1/1]
+            unsettled 1 1/0 1/1 -> [initialize 1/0, 1: settle 1/1]
+            unsettled 1 1/0 -> []
+            initialized 1/0 -> [1: grant 1/0]
+            initialized 1/1 -> []"#]],
+    );
+}
+
+#[test]
+fn a_worker_that_cannot_settle_is_served_as_ever() {
+    check(
+        true,
+        "joins 1 slots 1
+         deal 1 trust 1 size 1 batch
+         initialized 1/0
+         computed 1 1/0 A",
+        &expect![[r#"
+            joins 1 slots 1 -> []
+            deal 1 trust 1 size 1 batch -> [initialize 1/0, 1: assign 1/0]
+            initialized 1/0 -> []
+            computed 1 1/0 A -> [1: grant 1/0]"#]],
+    );
+}
+
+#[test]
+fn whoever_is_lost_while_settling_holds_nothing_up() {
+    check(
+        true,
+        "joins 1 slots 1 settles
+         deal 1 trust 1 size 1 batch
+         computed 1 1/0 A
+         leaves 1
+         joins 1 slots 1 settles
+         computed 1 1/0 A
+         wait 601
+         computed 1 1/0 A
+         settled 1/0 1 A",
+        &expect![[r#"
+            joins 1 slots 1 settles -> []
+            deal 1 trust 1 size 1 batch -> [1: assign 1/0]
+            computed 1 1/0 A -> [1: settle 1/0]
+            leaves 1 -> []
+            joins 1 slots 1 settles -> [1: assign 1/0]
+            computed 1 1/0 A -> [1: settle 1/0]
+            wait 601 -> [1: release 1/0]
+            computed 1 1/0 A -> [1: settle 1/0]
+            settled 1/0 1 A -> [1: release 1/0]"#]],
+    );
+    // After a restart of the scheduler the worker is asked again and says what it has.
+    check(
+        false,
+        "deal 1 trust 1 size 2 batch
+         settled 1/1 1 A
+         live
+         joins 1 slots 1 settles
+         computed 1 1/0 A
+         settled 1/0 1 A",
+        &expect![[r#"
+            deal 1 trust 1 size 2 batch -> []
+            settled 1/1 1 A -> []
+            live -> []
+            joins 1 slots 1 settles -> [1: assign 1/0]
+            computed 1 1/0 A -> [1: settle 1/0]
+            settled 1/0 1 A -> [1: release 1/0]"#]],
+    );
+    check(
+        true,
+        "joins 1 slots 1 settles
+         deal 1 trust 1 size 1 batch
+         computed 1 1/0 A
+         settled 1/0 1 A
+         rewind 1
+         computed 1 1/0 A
+         settled 1/0 1 A",
+        &expect![[r#"
+            joins 1 slots 1 settles -> []
+            deal 1 trust 1 size 1 batch -> [1: assign 1/0]
+            computed 1 1/0 A -> [1: settle 1/0]
+            settled 1/0 1 A -> [1: release 1/0]
+            rewind 1 -> [1: release 1/0, 1: assign 1/0]
+            computed 1 1/0 A -> [1: settle 1/0]
+            settled 1/0 1 A -> [1: release 1/0]"#]],
+    );
+}
+
+#[test]
+fn enclaves_are_given_tasks_once_these_have_a_key() {
+    check(
+        true,
+        "joins 1 slots 1
+         joins 2 slots 1 enclave
+         deal 1 trust 1 size 1 enclave
+         initialized 1/0
+         challenged 1/0
+         computed 2 1/0 A
+         finalized 1/0",
+        &expect![[r#"
+            joins 1 slots 1 -> []
+            joins 2 slots 1 enclave -> []
+            deal 1 trust 1 size 1 enclave -> [initialize 1/0]
+            initialized 1/0 -> [ask challenge 1/0]
+            challenged 1/0 -> [2: assign 1/0 to enclave]
+            computed 2 1/0 A -> [2: grant 1/0 to enclave]
+            finalized 1/0 -> [2: release 1/0]"#]],
+    );
+    let mut scene = Scene::new(true);
+    scene.tell("joins 1 slots 1").tell("deal 1 trust 1 size 1 enclave");
+    scene.tell("initialized 1/0").tell("challenged 1/0");
+    let wait = scene.books.waiting_for(scene.task("1/0")).unwrap();
+    assert_eq!(wait.code, "able-worker");
+    assert_eq!(wait.text, "a worker that can run WASM in an enclave");
 }
 
 #[test]

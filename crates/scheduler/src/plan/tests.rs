@@ -39,6 +39,8 @@ fn task(text: &str) -> Task {
     let terms = Terms {
         trust,
         callback: false,
+        batch: false,
+        enclave: false,
         run_seconds: 300,
         contribution_deadline: UnixSeconds(10_000),
         final_deadline: UnixSeconds(20_000),
@@ -69,9 +71,10 @@ fn check(stories: &[&str], workers: &[(u8, u32, u64)], expected: &Expect) {
         given: 0,
         weight: U256::from(*weight),
         runtimes: &runtimes,
+        enclave: None,
     };
     let world = World {
-        needs: tasks.iter().map(|task| Need { task, runtime: "wasm" }).collect(),
+        needs: tasks.iter().map(|task| Need { task, runtime: "wasm", enclave: None }).collect(),
         workers: workers.iter().map(view).collect(),
         deals: Vec::new(),
         window: 0,
@@ -137,8 +140,9 @@ fn who_cannot_run_it_is_not_asked() {
         given: 0,
         weight: U256::ONE,
         runtimes: &runtimes,
+        enclave: None,
     }];
-    let needs = vec![Need { task: &task, runtime: "wasm" }];
+    let needs = vec![Need { task: &task, runtime: "wasm", enclave: None }];
     let world = World { needs, workers, deals: Vec::new(), window: 0 };
     assert_eq!(plan(&world), []);
 }
@@ -153,9 +157,10 @@ fn a_newcomer_gets_its_share_before_a_busy_veteran() {
         given,
         weight: U256::from(weight),
         runtimes: &runtimes,
+        enclave: None,
     };
     let workers = vec![view(1, 9, 4), view(2, 0, 2), view(3, 0, 3)];
-    let needs = vec![Need { task: &task, runtime: "wasm" }];
+    let needs = vec![Need { task: &task, runtime: "wasm", enclave: None }];
     let world = World { needs, workers, deals: Vec::new(), window: 0 };
     assert_eq!(shown(&plan(&world)), "task 1 to worker 3");
 }
@@ -189,9 +194,9 @@ proptest! {
         let tasks: Vec<_> = (0..).zip(&trusts).map(|(number, trust)| task(&format!("{number}: trust {trust}"))).collect();
         let runtimes = ["wasm".to_owned()];
         let workers: Vec<_> = (0u8..).zip(&free).map(|(number, free)| WorkerView {
-            worker: worker(number), free: *free, given: 0, weight: U256::from(2), runtimes: &runtimes,
+            worker: worker(number), free: *free, given: 0, weight: U256::from(2), runtimes: &runtimes, enclave: None,
         }).collect();
-        let needs = tasks.iter().map(|task| Need { task, runtime: "wasm" }).collect();
+        let needs = tasks.iter().map(|task| Need { task, runtime: "wasm", enclave: None }).collect();
         let steps = plan(&World { needs, workers: workers.clone(), deals: Vec::new(), window: 0 });
         let taken: Vec<_> = steps.iter().filter_map(|step| match step {
             Step::Take { task, worker, .. } => Some((*task, *worker)),

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use url::Url;
 use wire::scheduler::{SchedulerClient, TaskModel, UploadLimits};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Market {
     chain: DevChain,
@@ -91,6 +91,7 @@ impl Market {
             store: self.store.clone(),
             results: std::sync::Arc::new(blobs::Blobs::temporary().unwrap()),
             market: None,
+            sms: None,
             offers: Vec::new(),
             workers: None,
             from_block: 0,

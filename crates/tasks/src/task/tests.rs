@@ -24,9 +24,15 @@ fn failure(blame: Blame) -> Failure {
 }
 
 fn task(trust: u64) -> Task {
+    special(trust, false, false)
+}
+
+fn special(trust: u64, batch: bool, enclave: bool) -> Task {
     let terms = Terms {
         trust: U256::from(trust),
         callback: false,
+        batch,
+        enclave,
         run_seconds: RUN_SECONDS,
         contribution_deadline: at(7 * RUN_SECONDS),
         final_deadline: at(10 * RUN_SECONDS),
@@ -54,6 +60,13 @@ fn event(words: &str) -> (UnixSeconds, Event) {
         "failed" => Event::Failed { worker: who(), failure: failure(Blame::Worker) },
         "lost" => Event::Lost { worker: who() },
         "back" => Event::Back { worker: who() },
+        "single" => Event::Single,
+        "settling" => Event::Settling { worker: who() },
+        "unsettled" => Event::Unsettled { worker: who() },
+        "challenged" => Event::Challenged { challenge: Address::repeat_byte(0xc) },
+        "unchallenged" => {
+            Event::Unchallenged { failure: failure(Blame::Worker), is_final: words.len() > 2 }
+        }
         "uploaded" => Event::Uploaded {
             worker: who(),
             location: "/ipfs/Qm".to_owned(),
@@ -70,6 +83,7 @@ fn event(words: &str) -> (UnixSeconds, Event) {
                 "initialize" => Call::Initialize,
                 "finalize" => Call::Finalize,
                 "reopen" => Call::Reopen,
+                "challenge" => Call::Challenge,
                 _ => Call::Claim,
             },
         },
@@ -81,6 +95,7 @@ fn event(words: &str) -> (UnixSeconds, Event) {
 fn shown(action: &Action) -> String {
     match action {
         Action::Initialize => "initialize".to_owned(),
+        Action::AskChallenge => "ask-challenge".to_owned(),
         Action::Assign { worker } => format!("assign {}", worker[19]),
         Action::Grant { worker } => format!("grant {}", worker[19]),
         Action::AskReveal { worker } => format!("ask-reveal {}", worker[19]),
@@ -102,9 +117,19 @@ fn run(task: &mut Task, script: &str) -> Vec<String> {
             0 => String::new(),
             more => format!(" wants {more}"),
         };
-        lines.push(format!("{line} -> {:?}{wanted} [{}]", task.status(), actions.join(", ")));
+        let ripe = task.ripe().map_or(String::new(), |worker| format!(" ripe {}", worker[19]));
+        let status = format!("{:?}{wanted}{ripe}", task.status());
+        lines.push(format!("{line} -> {status} [{}]", actions.join(", ")));
     }
     lines
+}
+
+fn check_batched(script: &str, expected: &Expect) {
+    expected.assert_eq(&run(&mut special(1, true, false), script).join("\n"));
+}
+
+fn check_enclave(script: &str, expected: &Expect) {
+    expected.assert_eq(&run(&mut special(1, false, true), script).join("\n"));
 }
 
 fn check(trust: u64, script: &str, expected: &Expect) {
@@ -317,7 +342,7 @@ fn failures_find_somebody_else_or_end_it() {
             2 taken 2 -> Active [assign 2]
             3 computed 2 A -> Active [grant 2]
             3 lost 2 -> Active wants 1 []
-            3 taken 2 -> Active wants 1 []"#]],
+            3 taken 2 -> Active [assign 2]"#]],
     );
 }
 
@@ -499,6 +524,246 @@ fn an_upload_for_a_callback_must_fit_the_digest() {
     assert_eq!(task.apply(at(3), uploaded(&data)), [finalize]);
 }
 
+#[test]
+fn a_lone_workers_task_is_settled_with_others_and_never_initialised_before() {
+    check_batched(
+        "0 noticed
+         0 taken 1
+         1 computed 1 A
+         2 settling 2
+         2 settling 1
+         300 tick
+         301 initialized
+         301 contributed 1 A
+         301 consensus A
+         301 revealed 1 D
+         301 finalized",
+        &expect![[r#"
+            0 noticed -> Received wants 1 []
+            0 taken 1 -> Received [assign 1]
+            1 computed 1 A -> Received ripe 1 []
+            2 settling 2 -> Received ripe 1 []
+            2 settling 1 -> Received []
+            300 tick -> Received []
+            301 initialized -> Active wants 1 [release 1]
+            301 contributed 1 A -> Active []
+            301 consensus A -> Revealing []
+            301 revealed 1 D -> Revealing []
+            301 finalized -> Completed [release 1, report completed]"#]],
+    );
+}
+
+#[test]
+fn a_settlement_that_fails_is_tried_again_and_then_goes_by_itself() {
+    check_batched(
+        "0 noticed
+         0 taken 1
+         1 computed 1 A
+         2 settling 1
+         3 unsettled 1
+         3 unsettled 1
+         4 settling 1
+         5 unsettled 1
+         5 settling 1
+         6 initialized",
+        &expect![[r#"
+            0 noticed -> Received wants 1 []
+            0 taken 1 -> Received [assign 1]
+            1 computed 1 A -> Received ripe 1 []
+            2 settling 1 -> Received []
+            3 unsettled 1 -> Received ripe 1 []
+            3 unsettled 1 -> Received ripe 1 []
+            4 settling 1 -> Received []
+            5 unsettled 1 -> Received [initialize]
+            5 settling 1 -> Received []
+            6 initialized -> Active [grant 1]"#]],
+    );
+}
+
+#[test]
+fn whoever_cannot_settle_goes_the_way_of_one() {
+    check_batched(
+        "0 noticed
+         0 single
+         0 taken 1
+         1 computed 1 A
+         2 initialized",
+        &expect![[r#"
+            0 noticed -> Received wants 1 []
+            0 single -> Received wants 1 [initialize]
+            0 taken 1 -> Received [assign 1]
+            1 computed 1 A -> Received []
+            2 initialized -> Active [grant 1]"#]],
+    );
+}
+
+#[test]
+fn a_settling_worker_that_is_lost_or_slow_is_replaced() {
+    check_batched(
+        "0 noticed
+         0 taken 1
+         1 computed 1 A
+         2 settling 1
+         3 lost 1
+         3 taken 2
+         4 computed 2 A
+         5 settling 2
+         700 tick
+         701 taken 3
+         702 initialized
+         702 contributed 1 A
+         702 consensus A
+         702 finalized",
+        &expect![[r#"
+            0 noticed -> Received wants 1 []
+            0 taken 1 -> Received [assign 1]
+            1 computed 1 A -> Received ripe 1 []
+            2 settling 1 -> Received []
+            3 lost 1 -> Received wants 1 []
+            3 taken 2 -> Received [assign 2]
+            4 computed 2 A -> Received ripe 2 []
+            5 settling 2 -> Received []
+            700 tick -> Received wants 1 [release 2]
+            701 taken 3 -> Received [assign 3]
+            702 initialized -> Active []
+            702 contributed 1 A -> Active []
+            702 consensus A -> Revealing [release 3]
+            702 finalized -> Completed [release 1, report completed]"#]],
+    );
+}
+
+#[test]
+fn a_batched_task_that_fails_is_initialised_for_its_refund() {
+    check_batched(
+        "0 noticed
+         0 taken 1
+         1 app-failed 1
+         2 initialized
+         3000 tick
+         3001 claimed",
+        &expect![[r#"
+            0 noticed -> Received wants 1 []
+            0 taken 1 -> Received [assign 1]
+            1 app-failed 1 -> Doomed [report doomed GM-0000, initialize]
+            2 initialized -> Doomed []
+            3000 tick -> Doomed [claim]
+            3001 claimed -> Failed [report failed]"#]],
+    );
+}
+
+#[test]
+fn an_enclave_has_its_key_before_anybody_computes() {
+    check_enclave(
+        "0 noticed
+         1 initialized
+         2 challenged
+         2 taken 1
+         3 computed 1 A
+         4 contributed 1 A
+         4 consensus A
+         4 revealed 1 D
+         4 finalized",
+        &expect![[r#"
+            0 noticed -> Received [initialize]
+            1 initialized -> Active [ask-challenge]
+            2 challenged -> Active wants 1 []
+            2 taken 1 -> Active [assign 1]
+            3 computed 1 A -> Active [grant 1]
+            4 contributed 1 A -> Active []
+            4 consensus A -> Revealing []
+            4 revealed 1 D -> Revealing []
+            4 finalized -> Completed [release 1, report completed]"#]],
+    );
+}
+
+#[test]
+fn the_secret_manager_is_asked_until_it_answers_or_it_is_too_late() {
+    check_enclave(
+        "0 noticed
+         1 initialized
+         2 unchallenged
+         6 tick
+         7 tick
+         8 unchallenged
+         13 tick
+         14 refused challenge
+         19 tick
+         20 unchallenged
+         25 tick
+         26 unchallenged
+         31 tick
+         32 unchallenged
+         37 tick
+         38 unchallenged
+         2100 tick",
+        &expect![[r#"
+            0 noticed -> Received [initialize]
+            1 initialized -> Active [ask-challenge]
+            2 unchallenged -> Active []
+            6 tick -> Active []
+            7 tick -> Active [ask-challenge]
+            8 unchallenged -> Active []
+            13 tick -> Active [ask-challenge]
+            14 refused challenge -> Active []
+            19 tick -> Active [ask-challenge]
+            20 unchallenged -> Active []
+            25 tick -> Active [ask-challenge]
+            26 unchallenged -> Active []
+            31 tick -> Active [ask-challenge]
+            32 unchallenged -> Active []
+            37 tick -> Active [ask-challenge]
+            38 unchallenged -> Active []
+            2100 tick -> Doomed [report doomed GM-0000]"#]],
+    );
+    check_enclave(
+        "0 noticed
+         1 initialized
+         2 unchallenged for-good",
+        &expect![[r#"
+            0 noticed -> Received [initialize]
+            1 initialized -> Active [ask-challenge]
+            2 unchallenged for-good -> Doomed [report doomed GM-0000]"#]],
+    );
+}
+
+#[test]
+fn what_it_waits_for_is_said_with_a_code() {
+    let waits = |script: &str, batch: bool, enclave: bool| {
+        let mut task = special(1, batch, enclave);
+        run(&mut task, script);
+        let wait = task.waiting_for();
+        format!("{}: {wait}", wait.code())
+    };
+    let all = [
+        waits("0 noticed", true, false),
+        waits("0 noticed\n0 taken 1", true, false),
+        waits("0 noticed\n0 taken 1\n1 computed 1 A", true, false),
+        waits("0 noticed\n0 taken 1\n1 computed 1 A\n1 settling 1", true, false),
+        waits("0 noticed\n0 taken 1\n1 computed 1 A", false, false),
+        waits("0 noticed\n0 taken 1\n1 computed 1 A\n2 initialized", false, false),
+        waits("0 noticed", false, true),
+        waits("0 noticed\n1 initialized", false, true),
+        waits("0 noticed\n1 initialized\n2 unchallenged", false, true),
+        waits("0 noticed\n1 initialized\n2 unchallenged\n3 challenged", false, true),
+        waits("0 noticed\n0 taken 1\n1 app-failed 1", false, false),
+        waits("0 noticed\n0 finalized", false, false),
+    ];
+    expect![[r#"
+        free-workers: 1 free worker(s)
+        computing: 1 worker(s) computing
+        settlement: its settlement on chain, together with other tasks of its deal
+        settlement: its settlement on chain, together with other tasks of its deal
+        initialisation: its initialisation on chain
+        contributions: 1 contribution(s) on chain
+        initialisation: its initialisation on chain
+        enclave-challenge: the secret manager, for the key of its enclave
+        enclave-challenge: the secret manager, for the key of its enclave: it broke
+        free-workers: 1 free worker(s)
+        refund: the final deadline, to refund the requester
+        nothing: nothing"#]]
+    .assert_eq(&all.join("\n"));
+}
+
 /// A task in each status, two where the history matters.
 fn everywhere() -> Vec<(&'static str, Task)> {
     let scripts = [
@@ -575,7 +840,7 @@ fn every_status_meets_every_event() {
     }
     expect![[r#"
         Received:
-          2200 tick -> Doomed [release 1, release 2, report doomed GM-4201]
+          2200 tick -> Doomed [release 1, release 2, report doomed GM-4201, initialize]
           3000 tick -> Doomed [release 1, release 2, report doomed GM-4201, initialize]
           2 computed 1 B -> Received wants 1 []
           2 app-failed 1 -> Received wants 1 []
@@ -659,12 +924,19 @@ fn any_event() -> impl Strategy<Value = String> {
         "finalized",
         "claimed",
         "refused",
+        "single",
+        "settling",
+        "settling",
+        "unsettled",
+        "challenged",
+        "unchallenged",
     ]);
     (second, kind, who, what).prop_map(|(second, kind, who, what)| match kind {
         "computed" | "contributed" | "revealed" => format!("{second} {kind} {who} {what}"),
         "consensus" => format!("{second} {kind} {what}"),
         "refused" => format!("{second} {kind} finalize"),
-        "noticed" | "tick" | "initialized" | "reopened" | "finalized" | "claimed" => {
+        "noticed" | "tick" | "initialized" | "reopened" | "finalized" | "claimed" | "single"
+        | "challenged" | "unchallenged" => {
             format!("{second} {kind}")
         }
         _ => format!("{second} {kind} {who}"),
@@ -676,20 +948,28 @@ proptest! {
     fn any_history_keeps_the_promises(
         events in proptest::collection::vec(any_event(), 0..60),
         trust in 1u64..9,
+        enclave in any::<bool>(),
+        batch in any::<bool>(),
     ) {
-        let mut task = task(trust);
+        let mut task = special(trust, batch && trust == 1 && !enclave, enclave);
         let mut granted = std::collections::BTreeSet::new();
         let mut now = START;
         for words in events {
             let (then, event) = event(&words);
             now = now.max(then);
             let before = task.clone();
-            if let Event::Computed { worker, .. } = &event
-                && task.replica(*worker).is_some_and(|it| it.state == ReplicaState::Lost)
-            {
-                granted.remove(worker);
-            }
+            granted.retain(|worker| {
+                let dropped = |it: &Replica| match it.state {
+                    ReplicaState::Lost => true,
+                    ReplicaState::Failed => trust == 1,
+                    _ => false,
+                };
+                !task.replica(*worker).is_some_and(dropped)
+            });
             for action in task.apply(now, event.clone()) {
+                if let Action::Assign { .. } = action {
+                    prop_assert!(!enclave || !task.challenge().is_zero(), "an enclave without a key");
+                }
                 if let Action::Grant { worker } = action {
                     prop_assert!(granted.insert(worker), "{worker} let in twice");
                     prop_assert!(task.is_initialized());

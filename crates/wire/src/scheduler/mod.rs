@@ -20,6 +20,7 @@ mod server;
 pub use client::SchedulerClient;
 pub use model::{
     ChainReceipt, ComputeLogs, DatedStatus, ReplicateModel, StatusUpdate, TaskLogs, TaskModel,
+    Waiting,
 };
 pub use server::{ResultBody, SchedulerApi, SchedulerRefusal, UploadLimits, router};
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::json::{Fields, ShapeError};
 use crate::{Failure, UnixMillis};
 
-/// A task. Where the official scheduler has a field it has the same name and form; `dealId`, `taskIndex`, `failure`
-/// and `dissent` are ours.
+/// A task. Where the official scheduler has a field it has the same name and form; `dealId`, `taskIndex`, `waitingFor`,
+/// `tee`, `failure` and `dissent` are ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskModel {
@@ -60,12 +60,27 @@ pub struct TaskModel {
     pub date_status_list: Vec<DatedStatus>,
     /// Who works on it.
     pub replicates: Vec<ReplicateModel>,
+    /// What it waits for; nothing once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<Waiting>,
+    /// `SIMULATED` if it runs in an enclave that is simulated, and so protects nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tee: Option<String>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// Workers whose result differed and who were left out, so that the others' could win.
     #[serde(default, with = "crate::json::text::list", skip_serializing_if = "Vec::is_empty")]
     pub dissent: Vec<Address>,
+}
+
+/// What a task waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// A word for programs, of lower-case letters and dashes: `free-workers`, `able-worker`, `computing`, …
+    pub code: String,
+    /// The same for a person, after "waiting for".
+    pub text: String,
 }
 
 /// A status and since when.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use async_trait::async_trait;
@@ -14,15 +15,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use primitives::TaskId;
 use serde::Serialize;
 use serde_json::json;
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
-use super::{ComputeLogs, TaskLogs, TaskModel};
+use super::{ComputeLogs, LOGS_REALM, TaskLogs, TaskModel};
 use crate::Failure;
-use crate::auth::{Authorization, Challenge};
+use crate::auth::{Authorization, Challenge, OpenChallenges};
 use crate::http::json_answer;
 use crate::json::{ShapeError, parse_address};
 
@@ -66,17 +68,17 @@ pub enum SchedulerRefusal {
 /// What a scheduler answers over HTTP.
 #[async_trait]
 pub trait SchedulerApi: Send + Sync + 'static {
+    /// The chain it works on.
+    fn chain_id(&self) -> u64;
+
     /// The task, if this scheduler knows it.
     async fn task(&self, task: TaskId) -> Result<TaskModel, SchedulerRefusal>;
 
-    /// A challenge for reading logs with that wallet.
-    async fn logs_challenge(&self, wallet: Address) -> Result<Challenge, SchedulerRefusal>;
-
-    /// What the task's programs printed; only for the deal's requester.
+    /// What the task's programs printed; only for the deal's requester. `reader` has proved to be who it is.
     async fn logs(
         &self,
         task: TaskId,
-        authorization: &Authorization,
+        reader: Address,
     ) -> Result<Vec<ComputeLogs>, SchedulerRefusal>;
 
     /// Stores a worker's result and says where: `/ipfs/<cid>`. The token is the one its login was answered with.
@@ -98,7 +100,9 @@ pub fn router(
     schedulers: impl IntoIterator<Item = Arc<dyn SchedulerApi>>,
     limits: UploadLimits,
 ) -> Router {
-    let desk = Arc::new(Desk { schedulers: schedulers.into_iter().collect(), limits });
+    let challenges = OpenChallenges::new(CHALLENGE_LIFETIME, CHALLENGES_PER_WALLET, CHALLENGES_MAX);
+    let schedulers = schedulers.into_iter().collect();
+    let desk = Arc::new(Desk { schedulers, limits, challenges: Mutex::new(challenges) });
     Router::new()
         .route("/tasks/{id}", get(task))
         .route("/tasks/logs/challenge", get(logs_challenge))
@@ -111,9 +115,16 @@ pub fn router(
         .with_state(desk)
 }
 
+/// How long a wallet may read logs with one signature, as often as it likes; the official time.
+const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3_600);
+const CHALLENGES_PER_WALLET: usize = 4;
+const CHALLENGES_MAX: usize = 10_000;
+
 struct Desk {
     schedulers: Vec<Arc<dyn SchedulerApi>>,
     limits: UploadLimits,
+    /// Of all schedulers here: a reader need not know which of them has its task.
+    challenges: Mutex<OpenChallenges>,
 }
 
 impl Desk {
@@ -143,16 +154,28 @@ impl Desk {
     ) -> Result<(TaskId, Vec<ComputeLogs>), SchedulerRefusal> {
         let task = task_id(task)?;
         let authorization = authorization(headers)?;
-        let mut refusal = SchedulerRefusal::NotFound;
-        // The challenge may be another scheduler's of this origin, so a wrong one only counts when nobody takes it.
+        let reader = self.challenges.lock().check(&authorization, Instant::now());
+        let reader = reader.ok_or(SchedulerRefusal::Unauthorized)?;
         for scheduler in &self.schedulers {
-            match scheduler.logs(task, &authorization).await {
+            match scheduler.logs(task, reader).await {
                 Err(SchedulerRefusal::NotFound) => {}
-                Err(other) => refusal = other,
-                Ok(logs) => return Ok((task, logs)),
+                known => return known.map(|logs| (task, logs)),
             }
         }
-        Err(refusal)
+        Err(SchedulerRefusal::NotFound)
+    }
+
+    /// A challenge for reading logs, on the chain asked for if somebody here works on it.
+    fn challenge(
+        &self,
+        wallet: Address,
+        chain: Option<u64>,
+    ) -> Result<Challenge, SchedulerRefusal> {
+        let mut chains = self.schedulers.iter().map(|scheduler| scheduler.chain_id());
+        let first = chains.clone().next().ok_or(SchedulerRefusal::NotFound)?;
+        let chain_id = chain.filter(|chain| chains.any(|its| its == *chain)).unwrap_or(first);
+        let fresh = Challenge::fresh(LOGS_REALM, chain_id, "");
+        Ok(self.challenges.lock().open(wallet, fresh, Instant::now()))
     }
 }
 
@@ -181,12 +204,10 @@ async fn logs_challenge(
     State(desk): State<Arc<Desk>>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    let challenge = async {
-        let wallet = wallet_of(query.get("address").map_or("", String::as_str))?;
-        let scheduler = desk.schedulers.first().ok_or(SchedulerRefusal::NotFound)?;
-        scheduler.logs_challenge(wallet).await
-    };
-    answer(challenge.await.map(|challenge| challenge.to_json()))
+    let chain = query.get("chainId").and_then(|chain| chain.parse().ok());
+    let wallet = wallet_of(query.get("address").map_or("", String::as_str));
+    let challenge = wallet.and_then(|wallet| desk.challenge(wallet, chain));
+    answer(challenge.map(|challenge| challenge.to_json()))
 }
 
 async fn logs(

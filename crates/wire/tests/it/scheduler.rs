@@ -1,19 +1,20 @@
 //! Tasks, logs and uploads between clients and schedulers at one origin.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
 use async_trait::async_trait;
 use expect_test::expect;
 use parking_lot::Mutex;
 use primitives::{DealId, Tag, TaskId};
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
+use url::Url;
 use wire::UnixMillis;
-use wire::auth::{Authorization, Challenge, OpenChallenges};
+use wire::auth::Challenge;
 use wire::scheduler::{
     ComputeLogs, DatedStatus, LOGS_REALM, ResultBody, SchedulerApi, SchedulerClient,
-    SchedulerRefusal, TaskModel, UploadLimits, router,
+    SchedulerRefusal, TaskModel, UploadLimits, Waiting, router,
 };
 
 use crate::{CHAIN_ID, address, key, serve};
@@ -21,40 +22,32 @@ use crate::{CHAIN_ID, address, key, serve};
 /// A scheduler with one task, whose requester is key 1.
 struct Desk {
     task: TaskId,
-    challenges: Mutex<OpenChallenges>,
     stored: Mutex<Vec<u8>>,
 }
 
 impl Desk {
     fn new(number: u8) -> Arc<Self> {
-        Arc::new(Self {
-            task: TaskId(B256::repeat_byte(number)),
-            challenges: Mutex::new(OpenChallenges::new(Duration::from_secs(60), 8, 100)),
-            stored: Mutex::default(),
-        })
+        Arc::new(Self { task: TaskId(B256::repeat_byte(number)), stored: Mutex::default() })
     }
 }
 
 #[async_trait]
 impl SchedulerApi for Desk {
-    async fn task(&self, task: TaskId) -> Result<TaskModel, SchedulerRefusal> {
-        if task == self.task { Ok(model(task)) } else { Err(SchedulerRefusal::NotFound) }
+    fn chain_id(&self) -> u64 {
+        CHAIN_ID
     }
 
-    async fn logs_challenge(&self, wallet: Address) -> Result<Challenge, SchedulerRefusal> {
-        let fresh = Challenge::fresh(LOGS_REALM, CHAIN_ID, "");
-        Ok(self.challenges.lock().open(wallet, fresh, Instant::now()))
+    async fn task(&self, task: TaskId) -> Result<TaskModel, SchedulerRefusal> {
+        if task == self.task { Ok(model(task)) } else { Err(SchedulerRefusal::NotFound) }
     }
 
     async fn logs(
         &self,
         task: TaskId,
-        authorization: &Authorization,
+        reader: Address,
     ) -> Result<Vec<ComputeLogs>, SchedulerRefusal> {
         self.task(task).await?;
-        let wallet = self.challenges.lock().check(authorization, Instant::now());
-        let wallet = wallet.ok_or(SchedulerRefusal::Unauthorized)?;
-        if wallet != key(1).address() {
+        if reader != key(1).address() {
             return Err(SchedulerRefusal::Forbidden);
         }
         let (stdout, stderr) = ("out".to_owned(), "err".to_owned());
@@ -106,6 +99,11 @@ fn model(task: TaskId) -> TaskModel {
             chain_receipt: None,
         }],
         replicates: vec![],
+        waiting_for: Some(Waiting {
+            code: "computing".into(),
+            text: "1 worker(s) computing".into(),
+        }),
+        tee: None,
         failure: None,
         dissent: vec![address(6)],
     }
@@ -114,6 +112,7 @@ fn model(task: TaskId) -> TaskModel {
 struct House {
     desks: [Arc<Desk>; 2],
     client: SchedulerClient,
+    url: Url,
 }
 
 /// Two schedulers at one origin, with tasks 1 and 2.
@@ -122,7 +121,8 @@ async fn house() -> House {
     let limits = UploadLimits { result_bytes_max: 1_000 };
     let apis = desks.clone().map(|desk| desk as Arc<dyn SchedulerApi>);
     let url = serve(router(apis, limits)).await;
-    House { desks, client: SchedulerClient::new(&url, CHAIN_ID).expect("a client") }
+    let client = SchedulerClient::new(&url, CHAIN_ID).expect("a client");
+    House { desks, client, url }
 }
 
 fn task(number: u8) -> TaskId {
@@ -167,7 +167,11 @@ fn a_task_has_the_official_fields() {
           "revealDeadline": "1970-01-01T00:00:00.000Z",
           "tag": "0x0000000000000000000000000000000000000000000000000000000000000000",
           "taskIndex": 0,
-          "trust": 1
+          "trust": 1,
+          "waitingFor": {
+            "code": "computing",
+            "text": "1 worker(s) computing"
+          }
         }"#]]
     .assert_eq(&format!("{json:#}"));
 }
@@ -181,6 +185,74 @@ async fn logs_are_for_the_requester_only() {
     assert_eq!(refused.refusal(), Some("not allowed"));
     let unknown = house.client.logs(task(3), &key(1)).await.expect_err("no such task");
     assert!(unknown.is_not_found(), "{unknown}");
+    let second = house.client.logs(task(2), &key(1)).await.expect("whichever scheduler has it");
+    assert_eq!(second.chain_task_id, task(2));
+}
+
+/// Asks with that header, and gives back the status and the body.
+async fn ask(house: &House, path: &str, authorization: Option<&str>) -> (u16, Value) {
+    let url = house.url.join(path).expect("a url");
+    let mut request = reqwest::Client::new().get(url);
+    if let Some(authorization) = authorization {
+        request = request.header("authorization", authorization);
+    }
+    let answer = request.send().await.expect("answers");
+    (answer.status().as_u16(), answer.json().await.expect("json"))
+}
+
+#[tokio::test]
+async fn one_signature_opens_the_logs_of_all_schedulers_for_an_hour() {
+    let house = house().await;
+    let reader = key(1).address();
+    let path = format!("/tasks/logs/challenge?chainId={CHAIN_ID}&address={reader}");
+    let (status, typed) = ask(&house, &path, None).await;
+    assert_eq!((status, &typed["domain"]["name"]), (200, &json!("iExec Core")));
+    let challenge = Challenge::from_json(&typed).expect("typed data");
+    let signed = challenge.sign(&key(1)).expect("signs").to_string();
+    for number in [1, 2, 1] {
+        let (status, logs) =
+            ask(&house, &format!("/tasks/{}/logs", task(number)), Some(&signed)).await;
+        assert_eq!((status, &logs["chainTaskId"]), (200, &json!(task(number).to_string())));
+    }
+    let mut statuses = Vec::new();
+    let forged = challenge.sign(&key(2)).expect("signs").to_string();
+    let unasked =
+        Challenge::fresh(LOGS_REALM, CHAIN_ID, "").sign(&key(1)).expect("signs").to_string();
+    for (number, header) in [
+        (1, None),
+        (1, Some("nonsense")),
+        (1, Some(forged.as_str())),
+        (1, Some(unasked.as_str())),
+        (3, Some(signed.as_str())),
+    ] {
+        let (status, body) = ask(&house, &format!("/tasks/{}/logs", task(number)), header).await;
+        statuses.push((status, body["error"].as_str().unwrap_or_default().to_owned()));
+    }
+    expect![[r#"
+        [
+            (
+                401,
+                "invalid authorization",
+            ),
+            (
+                401,
+                "invalid authorization",
+            ),
+            (
+                401,
+                "invalid authorization",
+            ),
+            (
+                401,
+                "invalid authorization",
+            ),
+            (
+                404,
+                "task not found",
+            ),
+        ]"#]].assert_eq(&format!("{statuses:#?}"));
+    let (status, _) = ask(&house, "/tasks/logs/challenge?address=nobody", None).await;
+    assert_eq!(status, 400);
 }
 
 #[tokio::test]
