@@ -2,15 +2,17 @@
 pragma solidity 0.8.37;
 
 import {IERC20Token, IOracleConsumer} from "../interfaces/IExternal.sol";
-import {IEntry, IWorkerpool} from "../interfaces/IEntries.sol";
+import {IWorkerpool} from "../interfaces/IEntries.sol";
+import {IHubBoost} from "../interfaces/IHubBoost.sol";
 import {IHubCore} from "../interfaces/IHubCore.sol";
 import {IexecLibOrders_v5} from "../libraries/IexecLibOrders_v5.sol";
 import {OrderHashes} from "../libraries/OrderHashes.sol";
 import {Records} from "../libraries/Records.sol";
-import {Authority} from "./Authority.sol";
 import {Deals} from "./Deals.sol";
+import {HubBoost} from "./HubBoost.sol";
 import {HubStorage} from "./HubStorage.sol";
 import {Ledger} from "./Ledger.sol";
+import {Matching} from "./Matching.sol";
 import {Outcomes} from "./Outcomes.sol";
 import {Rules} from "./Rules.sol";
 import {Tasks} from "./Tasks.sol";
@@ -18,11 +20,13 @@ import {Tasks} from "./Tasks.sol";
 /// @title The market
 /// @notice Runs behind `HubProxy`. Every entry point goes the same way: read, check, move money, write, say so, and only
 /// then call anyone else. What is not here is in `HubExtension`.
-contract Hub is IHubCore, Ledger, Authority {
+contract Hub is IHubCore, Ledger, Matching {
     using OrderHashes for *;
 
-    /// @dev Answers what this contract does not.
+    /// @dev Answers what this contract does not, but for Boost.
     address private immutable extension;
+    /// @dev Answers all of `IHubBoost`.
+    address private immutable boost = address(new HubBoost());
     /// @dev This code's own address, which is not the hub's.
     address private immutable self = address(this);
 
@@ -129,13 +133,6 @@ contract Hub is IHubCore, Ledger, Authority {
     }
 
     /* MATCHING */
-
-    /// @notice An order as the hub sees it. @param word Its presigner and consumed volume.
-    struct Seen {
-        bytes32 hash;
-        uint256 word;
-        uint256 consumed;
-    }
 
     /// @inheritdoc IHubCore
     function matchOrders(
@@ -295,57 +292,11 @@ contract Hub is IHubCore, Ledger, Authority {
         require(_allows(workerpool.requesterrestrict, request.requester), "iExecV5-matchOrders-0x1b");
     }
 
-    function _seen(bytes32 separator, bytes32 structHash) private view returns (Seen memory seen) {
-        seen.hash = OrderHashes.typed(separator, structHash);
-        seen.word = HubStorage.data().orders[seen.hash];
-        seen.consumed = _written(seen.hash, seen.word);
-    }
-
-    function _seenRequest(bytes32 separator, bytes32 structHash) private view returns (Seen memory seen) {
-        seen = _seen(separator, structHash);
-        if (seen.consumed == 0) seen.consumed = _consumed(seen.hash, seen.word);
-    }
-
     function _timeref(uint256 category) private view returns (uint256) {
         uint256 kept = HubStorage.data().timerefs[category];
         if (kept != 0) return kept - 1;
         require(category < HubStorage.data().categories.length, "iExecV5-matchOrders-0x01");
         return HubStorage.data().categories[category].workClockTimeRef;
-    }
-
-    function _consume(Seen memory seen, uint256 volume) private {
-        _setConsumed(seen.hash, seen.word, seen.consumed + volume);
-    }
-
-    /// @dev A dataset order without a dataset limits nothing.
-    function _volume(
-        IexecLibOrders_v5.AppOrder calldata apporder,
-        Seen memory app,
-        IexecLibOrders_v5.DatasetOrder calldata datasetorder,
-        Seen memory dataset,
-        IexecLibOrders_v5.WorkerpoolOrder calldata workerpoolorder,
-        Seen memory workerpool,
-        IexecLibOrders_v5.RequestOrder calldata requestorder,
-        Seen memory request
-    ) private pure returns (uint256 volume) {
-        volume = apporder.volume - app.consumed;
-        if (datasetorder.dataset != address(0)) volume = _min(volume, datasetorder.volume - dataset.consumed);
-        volume = _min(volume, workerpoolorder.volume - workerpool.consumed);
-        volume = _min(volume, requestorder.volume - request.consumed);
-    }
-
-    /// @dev An entry of our own registry is owned by whoever the registry says, which also says that it is registered:
-    /// one question. Only for others the entry itself is asked, and then the registry for those before it.
-    function _ownerOf(address registry, address entry) private view returns (address owner, bool registered) {
-        bytes4 ownerOf = Rules.OWNER_OF;
-        assembly ("memory-safe") {
-            mstore(0, ownerOf)
-            mstore(4, entry)
-            if and(gt(returndatasize(), 31), staticcall(gas(), registry, 0, 36, 0, 32)) { owner := mload(0) }
-        }
-        if (owner != address(0)) return (owner, true);
-        owner = IEntry(entry).owner();
-        registered = Rules.isRegistered(registry, entry);
     }
 
     /* TASKS */
@@ -543,7 +494,8 @@ contract Hub is IHubCore, Ledger, Authority {
         task.status = Rules.FAILED;
         Tasks.write(taskid, task);
         Held memory held;
-        _refund(held, deal, taskid);
+        _unlock(held, deal.sponsor, Rules.taskPrice(deal));
+        _forfeit(deal.workerpoolOwner, Rules.schedulerStake(deal), taskid);
         for (uint256 i = 0; i < task.ballots; ++i) {
             _unlock(held, Tasks.readBallot(taskid, i).worker, deal.workerStake);
         }
@@ -718,19 +670,6 @@ contract Hub is IHubCore, Ledger, Authority {
         _setAccount(worker, account);
     }
 
-    /// @dev What a failure does: the payer gets all back, the scheduler's stake goes to the kitty. It stays on the hub's
-    /// balance, so there is no `Transfer`.
-    function _refund(Held memory held, Deals.Terms memory deal, bytes32 taskid) private {
-        uint256 stake = Rules.schedulerStake(deal);
-        _unlock(held, deal.sponsor, Rules.taskPrice(deal));
-        _seize(deal.workerpoolOwner, stake, taskid);
-        Account memory kitty = _account(Rules.KITTY);
-        kitty.locked += stake;
-        _setAccount(Rules.KITTY, kitty);
-        emit Reward(Rules.KITTY, stake, taskid);
-        emit Lock(Rules.KITTY, stake);
-    }
-
     /// @dev The last thing that happens. What the callee does or answers changes nothing, but it must have had its gas:
     /// what is left after a call that was given less is at most a 63rd of it.
     function _callBack(Deals.Terms memory deal, bytes32 taskid, bytes calldata resultsCallback) private {
@@ -754,7 +693,7 @@ contract Hub is IHubCore, Ledger, Authority {
 
     /// @dev What is not here is in the extension, which refuses what is not there either.
     fallback() external payable {
-        address target = extension;
+        address target = _isBoost(msg.sig) ? boost : extension;
         assembly ("memory-safe") {
             let free := mload(0x40)
             calldatacopy(free, 0, calldatasize())
@@ -765,7 +704,9 @@ contract Hub is IHubCore, Ledger, Authority {
         }
     }
 
-    function _min(uint256 a, uint256 b) private pure returns (uint256) {
-        return a < b ? a : b;
+    function _isBoost(bytes4 call) private pure returns (bool) {
+        return call == IHubBoost.pushResultBoost.selector || call == IHubBoost.matchOrdersBoost.selector
+            || call == IHubBoost.sponsorMatchOrdersBoost.selector || call == IHubBoost.claimBoost.selector
+            || call == IHubBoost.viewDealBoost.selector;
     }
 }

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IHubEvents} from "../interfaces/IHubEvents.sol";
 import {HubStorage} from "./HubStorage.sol";
 import {Narrow} from "./Narrow.sol";
+import {Rules} from "./Rules.sol";
 
 /// @title Who has how much
 /// @notice Every account's free stake, locked stake and score share one word. What is locked is also on the hub's own
@@ -92,6 +93,17 @@ abstract contract Ledger is IHubEvents {
         account.locked -= amount;
         _setAccount(who, account);
         emit Seize(who, amount, ref);
+    }
+
+    /// @dev What a failure costs its scheduler: the stake goes to the kitty. It stays on the hub's balance, so there is no
+    /// `Transfer`.
+    function _forfeit(address scheduler, uint256 stake, bytes32 ref) internal {
+        _seize(scheduler, stake, ref);
+        Account memory kitty = _account(Rules.KITTY);
+        kitty.locked += stake;
+        _setAccount(Rules.KITTY, kitty);
+        emit Reward(Rules.KITTY, stake, ref);
+        emit Lock(Rules.KITTY, stake);
     }
 
     function _settle(Held memory held) internal {

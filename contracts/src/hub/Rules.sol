@@ -75,7 +75,7 @@ library Rules {
     /* TASKS */
 
     function taskOf(bytes32 dealid, uint256 index) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(dealid, index));
+        return hashOf(dealid, bytes32(index));
     }
 
     /* CONSENSUS */
@@ -86,11 +86,20 @@ library Rules {
     }
 
     function resultHash(bytes32 taskid, bytes32 digest) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(taskid, digest));
+        return hashOf(taskid, digest);
     }
 
     function resultSeal(address worker, bytes32 taskid, bytes32 digest) internal pure returns (bytes32) {
         return keccak256(abi.encodePacked(worker, taskid, digest));
+    }
+
+    /// @notice keccak256 of two words.
+    function hashOf(bytes32 a, bytes32 b) private pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore(0, a)
+            mstore(32, b)
+            hash := keccak256(0, 64)
+        }
     }
 
     function log2(uint256 value) internal pure returns (uint256 result) {

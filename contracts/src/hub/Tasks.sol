@@ -85,6 +85,11 @@ library Tasks {
             | (head.offset << 219) | (head.solo ? SOLO : 0);
     }
 
+    /// @notice Of an unset task without a deal, which is Boost's: all that is kept.
+    function writeStatus(bytes32 taskid, uint256 status) internal {
+        HubStorage.data().tasks[taskid].head = status << 128;
+    }
+
     /// @notice What of a settled task's word is the same for all of its batch.
     function settledWord(uint256 dealRef) internal pure returns (uint256) {
         return dealRef | (Rules.COMPLETED << 128) | SOLO | SETTLED;

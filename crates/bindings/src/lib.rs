@@ -9,8 +9,8 @@
 //! of it can be sent without waiting for receipts in between.
 //!
 //! 1. `RLC`: [`rlc::creation_code`] with an allocation that sums to [`rlc::SUPPLY`].
-//! 2. `HubExtension`: [`hub::extension_creation_code`].
-//! 3. `Hub` (implementation): [`hub::creation_code`] with the extension's address.
+//! 2. `HubExtension`: [`hub::extension_creation_code`]. It brings what it delegates to along.
+//! 3. `Hub` (implementation): [`hub::creation_code`] with the extension's address. It brings Boost along.
 //! 4. `HubProxy`: [`hub::proxy_creation_code`] with the implementation and the owner. *Its address is the hub.*
 //! 5. `AppRegistry`, `DatasetRegistry`, `WorkerpoolRegistry`: [`app_registry::creation_code`] and so on, with the owner
 //!    and the base URI of token metadata (may be empty). Each makes its own master entry. Then, on each,
@@ -87,6 +87,11 @@ contract! {
 contract! {
     /// The half of the hub that the implementation delegates to. Its ABI is part of [`hub`].
     extension, HubExtension, "../../contracts/artifacts/HubExtension.json" {}
+}
+
+contract! {
+    /// Boost: deals with fewer steps, answered at the hub's address. See [`hub`] for everything else.
+    boost, HubBoost, "../../contracts/artifacts/HubBoost.json" {}
 }
 
 contract! {

@@ -22,6 +22,9 @@ use sha2::{Digest as _, Sha256};
 /// The limit on deployed code (EIP-170), in bytes.
 const CODE_LIMIT: usize = 24_576;
 
+/// The limit on creation code (EIP-3860), in bytes; the extension brings its parts along.
+const CREATION_LIMIT: usize = 49_152;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Compile and compare with what is committed, writing nothing
@@ -45,6 +48,13 @@ const ARTIFACTS: &[Artifact] = &[
         ("src/interfaces/IHubExtension.sol", "IHubExtension"),
         "src/hub/HubExtension.sol",
     ),
+    artifact("HubViews", ("src/interfaces/IHubViews.sol", "IHubViews"), "src/hub/HubViews.sol"),
+    artifact(
+        "HubSettlement",
+        ("src/interfaces/IHubSettlement.sol", "IHubSettlement"),
+        "src/hub/HubSettlement.sol",
+    ),
+    artifact("HubBoost", ("src/interfaces/IHubBoost.sol", "IHubBoost"), "src/hub/HubBoost.sol"),
     artifact("HubProxy", ("src/interfaces/IHub.sol", "IHubAdditions"), "src/hub/HubProxy.sol"),
     artifact("RLC", ("src/interfaces/IRLC.sol", "IRLC"), "src/token/RLC.sol"),
     artifact(
@@ -219,6 +229,12 @@ fn artifacts(output: &Value, fingerprint: &str) -> anyhow::Result<BTreeMap<Strin
         let size = deployed.len() / 2;
         eprintln!("{:20} {size:6} bytes", artifact.name);
         ensure!(size <= CODE_LIMIT, "{} is larger than {CODE_LIMIT} bytes", artifact.name);
+        let creation_size = creation.len() / 2;
+        ensure!(
+            creation_size <= CREATION_LIMIT,
+            "{} takes {creation_size} bytes to create, more than {CREATION_LIMIT}",
+            artifact.name
+        );
         ensure!(!creation.contains('_'), "{} is not linked", artifact.name);
         let text = json!({
             "contractName": artifact.name,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use bindings::{
-    app, app_registry, dataset, dataset_registry, hub, workerpool, workerpool_registry,
+    app, app_registry, boost, dataset, dataset_registry, hub, workerpool, workerpool_registry,
 };
 
 use crate::world::{World, text};
@@ -70,6 +70,24 @@ fn the_list_hashes_to_its_selectors() {
 #[test]
 fn the_types_have_all_of_the_hub() {
     check("hub", hub::HubCalls::SELECTORS, hub::HubEvents::SELECTORS, hub::HubErrors::SELECTORS);
+}
+
+#[test]
+fn the_types_have_all_of_boost() {
+    use boost::{HubBoostCalls, HubBoostEvents};
+    check("boost", HubBoostCalls::SELECTORS, HubBoostEvents::SELECTORS, &[]);
+}
+
+#[test]
+fn the_hub_answers_every_function_of_boost() {
+    let mut world = World::new();
+    for (selector, kind, signature) in official("boost") {
+        if kind == "function" {
+            let data: Bytes = selector.parse().unwrap();
+            let refused = world.raw(Address::ZERO, world.hub, data).unwrap_err();
+            assert_ne!(refused, text("fallback-disabled"), "{signature}");
+        }
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::SolCall as _;
 use bindings::{hub, rlc};
 
+use primitives::Tag;
+
+use crate::boost;
 use crate::settle::try_settle;
 use crate::world::{Actor, Done, World, app_call, dataset_call, match_call, pool_call};
 
@@ -28,6 +31,9 @@ macro_rules! artifact {
 const CONTRACTS: &[(&str, &str)] = &[
     artifact!("Hub"),
     artifact!("HubExtension"),
+    artifact!("HubViews"),
+    artifact!("HubSettlement"),
+    artifact!("HubBoost"),
     artifact!("HubProxy"),
     artifact!("RLC"),
     artifact!("AppRegistry"),
@@ -97,6 +103,7 @@ impl Story {
         rows.extend(self.tasks());
         rows.extend(self.alone());
         rows.extend(self.bags());
+        rows.extend(self.boost());
         rows.extend(self.failures());
         rows.extend(self.entries());
         rows.extend(self.money());
@@ -235,7 +242,9 @@ impl Story {
     /// Beside the original's `initialize` and `contributeAndFinalize` of as many tasks.
     fn bags(&mut self) -> Vec<Row> {
         const OFFICIAL: u64 = 235_448 + 530_247;
-        [(1, "settle, 1 task"), (10, "settle, 10 tasks"), (100, "settle, 100 tasks")]
+        // They would empty the kitty for what comes after.
+        let before = self.world.clone();
+        let rows = [(1, "settle, 1 task"), (10, "settle, 10 tasks"), (100, "settle, 100 tasks")]
             .into_iter()
             .map(|(count, name)| {
                 let dealid = self.dealid(1, count);
@@ -243,7 +252,26 @@ impl Story {
                 let done = try_settle(&mut self.world, dealid, 0, &indices).unwrap();
                 (name, OFFICIAL * count, done.gas)
             })
-            .collect()
+            .collect();
+        self.world = before;
+        rows
+    }
+
+    fn boost(&mut self) -> Vec<Row> {
+        let mut quartet = self.quartet(true);
+        quartet.app.tag = Tag(B256::with_last_byte(1));
+        quartet.request.tag = quartet.app.tag;
+        let signed = self.world.sign(quartet);
+        let matched = boost::try_match(&mut self.world, &signed).unwrap();
+        let dealid = B256::from_slice(&matched.output);
+        let enclave = Actor::new("enclave");
+        let call = boost::push_call(&self.world, dealid, 0, 0, b"", Some(&enclave));
+        let worker = self.world.cast.workers[0].address();
+        let pushed = self.world.tx(worker, self.world.hub, &call);
+        vec![
+            ("matchOrdersBoost app+dataset+pool+request", 492_698, matched.gas),
+            ("pushResultBoost of an enclave", 172_335, pushed.gas),
+        ]
     }
 
     fn failures(&mut self) -> Vec<Row> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod abi;
+mod boost;
 mod chaos;
 mod gas;
 mod lifecycle;

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256, keccak256};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::{Revert, SolCall, SolError as _, SolEvent};
-use bindings::{app_registry, dataset_registry, hub, rlc, workerpool_registry};
+use bindings::{app_registry, boost, dataset_registry, hub, rlc, workerpool_registry};
 use orders::{AppOrder, DatasetOrder, Domain, Quartet, RequestOrder, WorkerpoolOrder};
 use primitives::{ResultDigest, Tag, TaskId};
 use revm::context::result::{ExecutionResult, Output};
@@ -99,7 +99,7 @@ pub(crate) struct Cast {
 
 #[derive(Clone)]
 pub(crate) struct World {
-    db: CacheDB<EmptyDB>,
+    pub(crate) db: CacheDB<EmptyDB>,
     pub(crate) now: u64,
     pub(crate) hub: Address,
     pub(crate) rlc: Address,
@@ -241,7 +241,7 @@ impl World {
         outcome(evm.transact_commit(tx).unwrap())
     }
 
-    fn env(&self, caller: Address, kind: TxKind, data: Bytes, value: U256) -> TxEnv {
+    pub(crate) fn env(&self, caller: Address, kind: TxKind, data: Bytes, value: U256) -> TxEnv {
         TxEnv::builder()
             .caller(caller)
             .kind(kind)
@@ -253,7 +253,7 @@ impl World {
             .unwrap()
     }
 
-    fn block(&self) -> BlockEnv {
+    pub(crate) fn block(&self) -> BlockEnv {
         BlockEnv {
             number: U256::from(1),
             timestamp: U256::from(self.now),
@@ -714,7 +714,7 @@ pub(crate) fn request_order(order: &RequestOrder) -> hub::IexecLibOrders_v5::Req
     }
 }
 
-fn config() -> CfgEnv {
+pub(crate) fn config() -> CfgEnv {
     let mut config = CfgEnv::new_with_spec(SpecId::PRAGUE).with_chain_id(CHAIN_ID);
     config.disable_nonce_check = true;
     config.disable_balance_check = true;
@@ -762,6 +762,8 @@ pub(crate) fn event_name(log: &Log) -> String {
             hub::TaskContribute::SIGNATURE, hub::TaskConsensus::SIGNATURE, hub::TaskReveal::SIGNATURE,
             hub::TaskReopen::SIGNATURE, hub::TaskFinalize::SIGNATURE, hub::TaskClaimed::SIGNATURE,
             hub::AccurateContribution::SIGNATURE, hub::FaultyContribution::SIGNATURE,
+            boost::SchedulerNoticeBoost::SIGNATURE, boost::DealSponsoredBoost::SIGNATURE,
+            boost::ResultPushedBoost::SIGNATURE,
         ]
         .into_iter()
         .map(|signature| (keccak256(signature), signature.split('(').next().unwrap_or_default()))
