@@ -18,6 +18,7 @@ mod hash;
 pub mod matching;
 mod order;
 pub mod signature;
+pub mod why;
 
 pub use hash::{Domain, Field, deal_id, fields, task_id};
 pub use order::{

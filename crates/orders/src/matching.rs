@@ -153,11 +153,34 @@ pub struct Refusal {
     pub remedy: String,
 }
 
-/// What the demands of three orders amount to. The framework bits (1 to 3) of a dataset do not count: a dataset may be
-/// used under any framework.
+/// The bits of a dataset's tag that do not count, those of frameworks: a dataset may be used under any.
+pub(crate) const DATASET_IGNORES: Tag = {
+    let mut bits = [0; 32];
+    // 1 Scone, 2 Gramine, 3 TDX.
+    bits[31] = 0b1110;
+    Tag(alloy_primitives::B256::new(bits))
+};
+
+/// What the demands of three orders amount to. The framework bits of a dataset do not count.
 pub fn combined_tag(quartet: &Quartet) -> Tag {
-    let frameworks = Tag::SCONE | Tag::GRAMINE | Tag::TDX;
-    quartet.app.tag | (quartet.dataset.tag & !frameworks) | quartet.request.tag
+    quartet.app.tag | (quartet.dataset.tag & !DATASET_IGNORES) | quartet.request.tag
+}
+
+/// The bits of a tag by the names that people know them by, or by their numbers.
+pub fn tag_names(tag: Tag) -> String {
+    let known = [
+        (Tag::TEE, "tee"),
+        (Tag::SCONE, "scone"),
+        (Tag::GRAMINE, "gramine"),
+        (Tag::TDX, "tdx"),
+        (Tag::GPU, "gpu"),
+    ];
+    let name = |bit: u8| {
+        let found = known.iter().find(|(tag, _)| *tag == Tag::bit(bit));
+        found.map_or_else(|| bit.to_string(), |(_, name)| (*name).to_owned())
+    };
+    let set = (0..=u8::MAX).filter(|bit| tag.contains(Tag::bit(*bit)));
+    set.map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// How many tasks the four orders still allow together; nothing if an order is used beyond its volume.
