@@ -11,6 +11,8 @@ use alloy_primitives::{Address, B256, keccak256};
 use alloy_signer_local::coins_bip39::English;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner};
 
+use crate::failure::{Exit, Failure, OrFail};
+
 /// The mnemonic of Ethereum's test tools. Never send anything of value to its accounts.
 pub use devchain::TEST_MNEMONIC;
 
@@ -151,6 +153,19 @@ impl ServiceKeys {
             }
         }
     }
+}
+
+/// The signer whose private key a file holds, as 64 hexadecimal digits.
+///
+/// # Errors
+/// GM-5004 there is no key in it.
+pub fn read_key(path: &Path) -> Result<PrivateKeySigner, Failure> {
+    let what = format!("no private key can be read from {}", path.display());
+    let text = std::fs::read_to_string(path).or_fail("GM-5004", Exit::Usage, &what)?;
+    text.trim().parse().map_err(|_| {
+        // The content is a secret, or close to one: it is not repeated.
+        Failure::new("GM-5004", Exit::Usage, what).fix("a file with 64 hexadecimal digits")
+    })
 }
 
 /// The addresses of all development accounts, in order.

@@ -33,10 +33,130 @@ pub enum Command {
     Up(UpArgs),
     /// Show what became of a task.
     Task(TaskArgs),
+    /// Show an account's stake, deposit into it, withdraw from it.
+    Account {
+        /// What to do.
+        #[command(subcommand)]
+        command: AccountCommand,
+    },
+    /// Register a workerpool.
+    Workerpool {
+        /// What to do.
+        #[command(subcommand)]
+        command: WorkerpoolCommand,
+    },
+    /// Run an order book alone, as gristmill.toml says.
+    Orderbook(ServiceArgs),
+    /// Run a gateway for inputs and results alone (IPFS add and gateway).
+    Gateway(ServiceArgs),
+    /// Run a workerpool's scheduler alone.
+    Scheduler(ServiceArgs),
+    /// Run a worker alone.
+    Worker(ServiceArgs),
+    /// Show the settings of the services that run alone.
+    Config(ConfigArgs),
+    /// Put a market's contracts on any EVM chain.
+    Chain(crate::chain_deploy::ChainArgs),
     /// Write a completion script for a shell to stdout.
     Completions {
         /// bash, zsh, fish, elvish or powershell
         shell: clap_complete::Shell,
+    },
+}
+
+/// A service that runs apart.
+#[derive(Debug, Clone, Args)]
+pub struct ServiceArgs {
+    /// The settings. Default: gristmill.toml here, if there is one.
+    #[arg(long, env = "GRISTMILL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Set one value, stronger than the file and the environment: --set worker.slots=4.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// A chain to act on, and the key to do it with.
+#[derive(Debug, Clone, Args)]
+pub struct ChainAccess {
+    /// Which chain and hub: `market.rpc` and `market.hub`.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+
+    /// A file with the private key, as 64 hexadecimal digits.
+    #[arg(long, env = "GRISTMILL_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be done with an account.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Stake, what of it is locked, and what else the account has.
+    Show {
+        /// The account. Default: the key's.
+        address: Option<alloy_primitives::Address>,
+        /// The chain.
+        #[command(flatten)]
+        access: ChainAccess,
+    },
+    /// Turn RLC into stake.
+    Deposit {
+        /// How much, like 10RLC or 50000000nRLC.
+        amount: Nrlc,
+        /// Whose stake it becomes. Default: the key's.
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<alloy_primitives::Address>,
+        /// The chain.
+        #[command(flatten)]
+        access: ChainAccess,
+    },
+    /// Turn stake that is not locked into RLC.
+    Withdraw {
+        /// How much, like 10RLC or 50000000nRLC.
+        amount: Nrlc,
+        /// The chain.
+        #[command(flatten)]
+        access: ChainAccess,
+    },
+}
+
+/// What can be done with a workerpool.
+#[derive(Debug, Subcommand)]
+pub enum WorkerpoolCommand {
+    /// Register one that belongs to the key, unless it is already.
+    Create {
+        /// What it says of itself; with the owner it decides the address.
+        #[arg(long)]
+        description: String,
+        /// The chain.
+        #[command(flatten)]
+        access: ChainAccess,
+    },
+}
+
+/// `gristmill config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// What to know.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What can be asked about settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Every value in force, and where it came from.
+    Show {
+        /// Where the settings come from.
+        #[command(flatten)]
+        service: ServiceArgs,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 

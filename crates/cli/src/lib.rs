@@ -4,14 +4,18 @@
 //! happened. What does not: rules of the market, JSON shapes of its APIs, anything another program would want to reuse.
 
 pub mod accounts;
+pub mod apart;
 pub mod args;
+pub mod chain_deploy;
 pub mod failure;
 pub mod home;
 pub mod market;
 pub mod offers;
 pub mod progress;
+pub mod provide;
 pub mod purchase;
 pub mod receipt;
 pub mod run;
+pub mod settings;
 pub mod task;
 pub mod up;

@@ -4,9 +4,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use gristmill::args::{Cli, Command, TaskCommand};
+use gristmill::apart::{self, Service};
+use gristmill::args::{
+    AccountCommand, Cli, Command, ConfigArgs, ConfigCommand, TaskCommand, WorkerpoolCommand,
+};
+use gristmill::chain_deploy::ChainCommand;
 use gristmill::failure::Failure;
-use gristmill::{run, task, up};
+use gristmill::{chain_deploy, provide, run, task, up};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -38,6 +42,16 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Run(args) => run::run(*args).await,
         Command::Up(args) => up::up(args).await,
         Command::Task(args) => task::task(args.command).await,
+        Command::Account { command } => provide::account(command).await,
+        Command::Workerpool { command } => provide::workerpool(command).await,
+        Command::Orderbook(args) => apart::serve(Service::Orderbook, args).await,
+        Command::Gateway(args) => apart::serve(Service::Gateway, args).await,
+        Command::Scheduler(args) => apart::serve(Service::Scheduler, args).await,
+        Command::Worker(args) => apart::serve(Service::Worker, args).await,
+        Command::Config(ConfigArgs { command: ConfigCommand::Show { service, json } }) => {
+            apart::show(&service, json)
+        }
+        Command::Chain(args) => chain_deploy::chain(args.command).await,
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -57,7 +71,22 @@ fn asks_for_json(command: &Command) -> bool {
         Command::Task(args) => match &args.command {
             TaskCommand::Show { json, .. } => *json,
         },
-        Command::Completions { .. } => false,
+        Command::Chain(args) => match &args.command {
+            ChainCommand::Deploy(args) => args.json,
+            ChainCommand::Serve(_) => false,
+        },
+        Command::Config(ConfigArgs { command: ConfigCommand::Show { json, .. } }) => *json,
+        Command::Account { command } => match command {
+            AccountCommand::Show { access, .. }
+            | AccountCommand::Deposit { access, .. }
+            | AccountCommand::Withdraw { access, .. } => access.json,
+        },
+        Command::Workerpool { command: WorkerpoolCommand::Create { access, .. } } => access.json,
+        Command::Orderbook(_)
+        | Command::Gateway(_)
+        | Command::Scheduler(_)
+        | Command::Worker(_)
+        | Command::Completions { .. } => false,
     }
 }
 

@@ -50,7 +50,7 @@ use crate::failure::{Exit, Failure, OrFail, chain_of};
 use crate::home::DataDir;
 use crate::purchase::Access;
 use founding::Founded;
-use origin::Origin;
+pub(crate) use origin::Origin;
 
 /// The workerpools of an embedded market, and what each asks for a task of the shortest category, in nRLC.
 const POOLS: [(&str, u64); 3] =
@@ -407,6 +407,7 @@ impl Services {
             store,
             results: Arc::new(self.blobs.clone()),
             market: Some(self.market.clone()),
+            sms: None,
             offers,
             workers: None,
             from_block: 0,
@@ -575,6 +576,8 @@ fn describe(
             .collect(),
         apps,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        gateway: None,
+        sms: None,
         simulated: None,
         origin,
     }

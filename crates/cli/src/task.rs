@@ -22,7 +22,7 @@ pub async fn task(command: TaskCommand) -> Result<(), Failure> {
         Exit::Market,
         "the chain does not answer",
     )?;
-    let model = access.scheduler().task(task).await.ok().flatten();
+    let model = access.schedulers().task(task).await;
     if on_chain.deal.0.is_zero() && model.is_none() {
         return Err(Failure::new("GM-4103", Exit::Usage, format!("there is no task {task}"))
             .because("neither the chain nor a scheduler of this market knows it")

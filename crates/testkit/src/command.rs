@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// No verb of a test takes this long; one that does hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The binary, with a home of its own.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Gristmill {
     /// Runs a verb to its end, however that is.
     ///
     /// # Errors
-    /// If it cannot be started or takes two minutes.
+    /// If it cannot be started or takes five minutes.
     pub async fn run<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Ran> {
         let started = Instant::now();
         let ended = timeout(PATIENCE, self.command(arguments).output())

@@ -17,7 +17,7 @@ use url::Url;
 use crate::command::{Gristmill, Ran};
 
 /// How long a market may take to be ready or to end; it takes far less.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What the market is made of.
 #[derive(Debug, Clone)]

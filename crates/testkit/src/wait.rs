@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use tokio::time::{sleep, timeout};
 
 /// Generous: the machine may be busy with other tests, and a condition that holds ends the wait at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Asks until there is something, and returns it.
 ///
 /// # Errors
-/// If that takes more than a minute, with the name of what was awaited; or as soon as asking itself fails.
+/// If that takes four minutes, with the name of what was awaited; or as soon as asking itself fails.
 pub async fn eventually<T>(
     what: &str,
     mut ask: impl AsyncFnMut() -> Result<Option<T>>,

@@ -38,6 +38,12 @@ pub struct Description {
     pub apps: Vec<App>,
     /// The software's version.
     pub version: String,
+    /// Where inputs and results are stored, if not at the origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Where secrets are kept, if not at the origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms: Option<String>,
     /// Whether trusted execution is only simulated here; such a market is for development.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated: Option<bool>,

@@ -11,24 +11,24 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use url::Url;
+use wire::serve::{ServeLimits, polite, serve};
 
 use crate::failure::{Exit, Failure};
 
 type Later = Arc<RwLock<Option<Router>>>;
 
 /// An open listener.
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// Where it is reached over HTTP.
-    pub(super) url: Url,
+    pub(crate) url: Url,
     /// The same as a websocket.
-    pub(super) ws: Url,
+    pub(crate) ws: Url,
     later: Later,
     task: JoinHandle<()>,
 }
@@ -38,7 +38,7 @@ impl Origin {
     ///
     /// # Errors
     /// GM-5005 if the address is taken.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         host: IpAddr,
         port: u16,
         first: Router,
@@ -55,23 +55,9 @@ impl Origin {
         let later = Later::default();
         let routes = {
             let later = later.clone();
-            let app = first.fallback(move |request: Request| answer_later(later.clone(), request));
-            app.layer(wire::market::cors()).into_make_service_with_connect_info::<SocketAddr>()
+            first.fallback(move |request: Request| answer_later(later.clone(), request))
         };
-        // Short messages follow each other here (a new head, then an answer): none may wait for the other's receipt.
-        let listener = listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "a connection keeps its delay");
-            }
-        });
-        let task = tokio::spawn(async move {
-            let served = axum::serve(listener, routes)
-                .with_graceful_shutdown(async move { stop.cancelled().await })
-                .await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the origin stopped answering");
-            }
-        });
+        let task = tokio::spawn(serve(listener, polite(routes), ServeLimits::default(), stop));
         let url = |scheme: &str| {
             let text = format!("{scheme}://{}", reachable(bound));
             text.parse().unwrap_or_else(|error| unreachable!("{text} is a URL: {error}"))
@@ -80,17 +66,17 @@ impl Origin {
     }
 
     /// Lets routes in, in place of those that were let in before.
-    pub(super) fn let_in(&self, routes: Router) {
+    pub(crate) fn let_in(&self, routes: Router) {
         *self.later.write() = Some(routes);
     }
 
     /// The origin as people write it, without a slash at the end.
-    pub(super) fn text(url: &Url) -> String {
+    pub(crate) fn text(url: &Url) -> String {
         url.as_str().trim_end_matches('/').to_owned()
     }
 
     /// The task that answers; ends soon after the stop.
-    pub(super) fn into_task(self) -> JoinHandle<()> {
+    pub(crate) fn into_task(self) -> JoinHandle<()> {
         self.task
     }
 }

@@ -2,11 +2,12 @@
 
 use alloy_primitives::Address;
 use chain::Client;
+use primitives::TaskId;
 use url::Url;
 use wire::description::Description;
 use wire::ipfs::IpfsClient;
 use wire::market::MarketClient;
-use wire::scheduler::SchedulerClient;
+use wire::scheduler::{SchedulerClient, TaskModel};
 
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home;
@@ -18,7 +19,7 @@ pub struct Access {
     pub(super) client: Client,
     pub(super) market: MarketClient,
     pub(super) ipfs: IpfsClient,
-    pub(super) scheduler: SchedulerClient,
+    pub(super) schedulers: Schedulers,
 }
 
 impl Access {
@@ -40,15 +41,17 @@ impl Access {
             .or_fail("GM-5006", Exit::Market, &unreachable())
             .map_err(fix)?;
         let chain_id = description.chain_id;
+        let gateway = match &description.gateway {
+            Some(url) => {
+                url.parse().or_fail("GM-5006", Exit::Market, &unreachable()).map_err(fix)?
+            }
+            None => origin.clone(),
+        };
         let wired = "the market's origin is not a usable URL";
         Ok(Self {
             market: MarketClient::new(origin, chain_id).or_fail("GM-5006", Exit::Market, wired)?,
-            ipfs: IpfsClient::new(origin).or_fail("GM-5006", Exit::Market, wired)?,
-            scheduler: SchedulerClient::new(origin, chain_id).or_fail(
-                "GM-5006",
-                Exit::Market,
-                wired,
-            )?,
+            ipfs: IpfsClient::new(&gateway).or_fail("GM-5006", Exit::Market, wired)?,
+            schedulers: Schedulers::of(origin, &description)?,
             description,
             client,
         })
@@ -75,8 +78,8 @@ impl Access {
     }
 
     /// Its schedulers.
-    pub fn scheduler(&self) -> &SchedulerClient {
-        &self.scheduler
+    pub fn schedulers(&self) -> &Schedulers {
+        &self.schedulers
     }
 
     pub(super) fn pool_name(&self, pool: Address) -> String {
@@ -86,5 +89,42 @@ impl Access {
             .find(|one| one.address == pool)
             .and_then(|one| one.description.clone())
             .unwrap_or_else(|| "workerpool".to_owned())
+    }
+}
+
+/// The schedulers of a market: one behind the origin, or each of its own.
+#[derive(Clone)]
+pub struct Schedulers(Vec<SchedulerClient>);
+
+impl Schedulers {
+    fn of(origin: &Url, description: &Description) -> Result<Self, Failure> {
+        let mut urls = vec![origin.clone()];
+        for pool in &description.workerpools {
+            // One that cannot be reached by its own description is left out; the others still answer.
+            let Some(Ok(url)) = pool.api_url.as_ref().map(|text| text.parse::<Url>()) else {
+                continue;
+            };
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        let client = |url: &Url| {
+            SchedulerClient::new(url, description.chain_id).or_fail(
+                "GM-5006",
+                Exit::Market,
+                "a scheduler's URL is not usable",
+            )
+        };
+        urls.iter().map(client).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The task, if one of them knows it.
+    pub async fn task(&self, task: TaskId) -> Option<TaskModel> {
+        for scheduler in &self.0 {
+            if let Ok(Some(model)) = scheduler.task(task).await {
+                return Some(model);
+            }
+        }
+        None
     }
 }

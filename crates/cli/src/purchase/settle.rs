@@ -160,12 +160,10 @@ impl Matched<'_> {
     /// What the scheduler says about a task; its failure, if it has one. A scheduler that does not answer is no failure
     /// of the task: the chain goes on telling.
     async fn asked(&self, task: TaskId) -> Result<Option<String>, Failure> {
-        match self.purchase.access.scheduler.task(task).await {
-            Ok(Some(model)) => match failed(&model) {
-                Some(failure) => Err(self.refund_note(failure)),
-                None => Ok(Some(state_of(&model))),
-            },
-            Ok(None) | Err(_) => Ok(None),
+        let Some(model) = self.purchase.access.schedulers.task(task).await else { return Ok(None) };
+        match failed(&model) {
+            Some(failure) => Err(self.refund_note(failure)),
+            None => Ok(Some(state_of(&model))),
         }
     }
 
@@ -239,10 +237,8 @@ impl Matched<'_> {
         if self.purchase.wish.trust <= 1 {
             return Vec::new();
         }
-        match self.purchase.access.scheduler.task(task).await {
-            Ok(Some(model)) => model.dissent,
-            Ok(None) | Err(_) => Vec::new(),
-        }
+        let model = self.purchase.access.schedulers.task(task).await;
+        model.map(|model| model.dissent).unwrap_or_default()
     }
 
     fn payments(&self, seen: &Seen) -> Vec<Payment> {

@@ -7,6 +7,7 @@ use alloy_signer_local::PrivateKeySigner;
 use primitives::Nrlc;
 use url::Url;
 
+use crate::accounts::read_key;
 use crate::args::RunArgs;
 use crate::failure::{Exit, Failure, OrFail};
 
@@ -134,15 +135,6 @@ fn writable(out: &Path) -> Result<PathBuf, Failure> {
         &format!("cannot put results into {}", out.display()),
     )?;
     Ok(out.to_path_buf())
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeySigner, Failure> {
-    let what = format!("no private key can be read from {}", path.display());
-    let text = std::fs::read_to_string(path).or_fail("GM-5004", Exit::Usage, &what)?;
-    text.trim().parse().map_err(|_| {
-        // The content is a secret, or close to one: it is not repeated.
-        Failure::new("GM-5004", Exit::Usage, what).fix("a file with 64 hexadecimal digits")
-    })
 }
 
 /// Whether an argument means a place on the network.

@@ -1,0 +1,405 @@
+//! The services apart: each verb here runs one of them alone, as `gristmill.toml` says.
+//!
+//! ```text
+//!   chain serve ◀── JSON-RPC ── orderbook · scheduler · worker          each its own process, each on its own port
+//!                               scheduler ◀── websocket ── worker
+//!                               gateway   ◀── http ─────── scheduler, worker, requesters
+//! ```
+//! They find each other by URL only, so each may be on another machine, and each may be killed and started again at any
+//! moment: what it needs to go on is on the chain and in its data directory. Not here: what the services do, and a market
+//! in one process (`market`).
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use alloy_signer_local::PrivateKeySigner;
+use axum::Router;
+use blobs::Blobs;
+use chain::{Client, Wallet};
+use devchain::{DevChain, Mining};
+use orderbook::Orderbook;
+use primitives::{CategoryId, Nrlc};
+use sandbox::Sandbox;
+use scheduler::Scheduler;
+use serde_json::json;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use wire::description::{self, Description};
+use wire::ipfs::IpfsClient;
+use wire::market::MarketClient;
+use wire::scheduler::UploadLimits;
+use worker::Worker;
+
+use crate::args::ServiceArgs;
+use crate::failure::{Exit, Failure, OrFail};
+use crate::home::DataDir;
+use crate::market::Origin;
+use crate::settings::Settings;
+use crate::up::interrupted;
+
+mod results;
+
+/// Tasks per order, when the offer does not say.
+const OFFER_VOLUME: u64 = 100;
+
+/// A service that can run apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// The embedded chain.
+    Chain,
+    /// The order book.
+    Orderbook,
+    /// Inputs and results.
+    Gateway,
+    /// A workerpool's scheduler.
+    Scheduler,
+    /// A worker.
+    Worker,
+}
+
+impl Service {
+    /// Its name, as in settings and in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Orderbook => "orderbook",
+            Self::Gateway => "gateway",
+            Self::Scheduler => "scheduler",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// Runs a service until Ctrl-C or a polite request to end. Says on stdout, in one line of JSON, when and where it is ready.
+///
+/// # Errors
+/// GM-5005 the port is taken, GM-5012 the service does not start, GM-5014 the chain does not answer, GM-6001 to GM-6003 the
+/// data directory cannot be used, GM-7001 and GM-7002 settings.
+pub async fn serve(service: Service, args: ServiceArgs) -> Result<(), Failure> {
+    let settings = Settings::load(args.config.as_deref(), &args.set)?;
+    let stop = CancellationToken::new();
+    let place = Place { settings, service, stop: stop.clone() };
+    match service {
+        Service::Chain => place.chain().await,
+        Service::Orderbook => place.orderbook().await,
+        Service::Gateway => place.gateway().await,
+        Service::Scheduler => place.scheduler().await,
+        Service::Worker => place.worker().await,
+    }
+}
+
+/// `gristmill config show`: every value in force, and where it came from.
+///
+/// # Errors
+/// GM-7001 a setting makes no sense.
+pub fn show(args: &ServiceArgs, as_json: bool) -> Result<(), Failure> {
+    let settings = Settings::load(args.config.as_deref(), &args.set)?;
+    let text = if as_json {
+        let all: serde_json::Map<_, _> = settings
+            .all()
+            .map(|(name, value, source)| {
+                (name.to_owned(), json!({ "value": value, "source": source.to_string() }))
+            })
+            .collect();
+        format!("{}\n", serde_json::Value::Object(all))
+    } else {
+        settings
+            .all()
+            .map(|(name, value, source)| format!("{name:<28} {value:<44} {source}\n"))
+            .collect()
+    };
+    // Whoever asked may have stopped listening.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// What a service starts from.
+struct Place {
+    settings: Settings,
+    service: Service,
+    stop: CancellationToken,
+}
+
+impl Place {
+    async fn chain(self) -> Result<(), Failure> {
+        let dir = self.data_dir()?;
+        let block_time = self.settings.get("chain.block_time_ms")?;
+        let config = devchain::Config {
+            chain_id: self.settings.need("chain.id")?,
+            data_dir: dir.as_ref().map(|dir| dir.path().join("chain")),
+            mining: block_time.map_or(Mining::Instant, Mining::Interval),
+            accounts: crate::accounts::ACCOUNTS,
+            ..devchain::Config::default()
+        };
+        let chain = DevChain::open(config).or_fail(
+            "GM-6001",
+            Exit::Market,
+            "the chain of this data directory cannot be opened",
+        )?;
+        let origin = self.listen(chain.router()).await?;
+        self.run(&origin, json!({ "ws": Origin::text(&origin.ws) })).await;
+        origin.into_task().abort();
+        chain.shutdown().await.or_fail("GM-6003", Exit::Market, "the chain was not closed in order")
+    }
+
+    async fn orderbook(self) -> Result<(), Failure> {
+        let dir = self.data_dir()?;
+        let client = self.client().await?;
+        let mut config =
+            orderbook::Config::new(client.clone(), store(dir.as_ref(), "orderbook").await?);
+        config.start_block = self.settings.need("market.start_block")?;
+        let book = Orderbook::start(config, self.stop.child_token()).await.or_fail(
+            "GM-5012",
+            Exit::Market,
+            "the order book does not start",
+        )?;
+        let origin = self.listen(wire::market::router(book.api())).await?;
+        let description = self.describe(&client, &origin)?;
+        origin.let_in(description::router(move || description.clone()));
+        self.run(&origin, json!({})).await;
+        Ok(())
+    }
+
+    async fn gateway(self) -> Result<(), Failure> {
+        let dir = self.need_data_dir()?;
+        let blobs = Blobs::open(&dir.path().join("blobs")).or_fail(
+            "GM-6003",
+            Exit::Market,
+            "the store of inputs and results cannot be opened",
+        )?;
+        let origin = self.listen(blobs.router()).await?;
+        self.run(&origin, json!({})).await;
+        Ok(())
+    }
+
+    async fn scheduler(self) -> Result<(), Failure> {
+        let dir = self.data_dir()?;
+        let client = self.client().await?;
+        let signer = self.key("scheduler.key_file")?;
+        let wallet = Wallet::new(&client, signer).await.map_err(|error| silent_chain(&error))?;
+        let market = match self.settings.get::<Url>("market.orderbook")? {
+            Some(url) => Some(MarketClient::new(&url, client.chain_id()).or_fail(
+                "GM-7001",
+                Exit::Usage,
+                "market.orderbook cannot be used",
+            )?),
+            None => None,
+        };
+        let config = scheduler::Config {
+            wallet,
+            workerpool: self.settings.need("scheduler.workerpool")?,
+            store: store(dir.as_ref(), "scheduler").await?,
+            results: Arc::new(results::Remote::new(self.gateway_client()?)),
+            market,
+            sms: None,
+            offers: self.offers()?,
+            workers: None,
+            from_block: self.settings.need("market.start_block")?,
+            limits: scheduler::Limits::default(),
+            client,
+        };
+        let scheduler = Scheduler::start(config).await.or_fail(
+            "GM-5012",
+            Exit::Market,
+            "the scheduler does not start",
+        )?;
+        let routes = wire::scheduler::router([scheduler.api()], UploadLimits::default())
+            .merge(wire::link::router([scheduler.gate()]));
+        let origin = self.listen(routes).await?;
+        self.run(&origin, json!({ "workerpool": scheduler.workerpool().to_string() })).await;
+        scheduler.shutdown().await;
+        Ok(())
+    }
+
+    async fn worker(self) -> Result<(), Failure> {
+        let dir = self.data_dir()?;
+        let scratch;
+        let root = match &dir {
+            Some(dir) => dir.path(),
+            None => {
+                scratch = tempfile::Builder::new().prefix("gristmill-worker-").tempdir().or_fail(
+                    "GM-6003",
+                    Exit::Market,
+                    "there is no temporary directory",
+                )?;
+                scratch.path()
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let cpus = self.settings.get("worker.cpus")?.unwrap_or(cores);
+        let sandbox = Sandbox::new(&sandbox::Config::new(root.join("sandbox"), cpus)).or_fail(
+            "GM-5012",
+            Exit::Market,
+            "the sandbox does not start",
+        )?;
+        let signer = self.key("worker.key_file")?;
+        let address = signer.address();
+        let config = worker::Config {
+            scheduler: self.settings.need("worker.scheduler")?,
+            workerpool: self.settings.need("worker.workerpool")?,
+            client: self.client().await?,
+            signer,
+            sandbox,
+            gateway: self.settings.need("market.gateway")?,
+            store: store(dir.as_ref(), "worker").await?,
+            dir: root.join("work"),
+            slots: self.settings.need("worker.slots")?,
+            allow_private: self.settings.need("worker.allow_private")?,
+            lie: false,
+        };
+        let worker = Worker::start(config, self.stop.child_token()).await.or_fail(
+            "GM-5012",
+            Exit::Market,
+            "the worker does not start",
+        )?;
+        self.say(json!({ "worker": address.to_string() }));
+        interrupted().await;
+        // What was begun is finished or put down in order; nothing new is taken.
+        worker.drain();
+        self.stop.cancel();
+        worker.stopped().await;
+        Ok(())
+    }
+
+    /// Waits for the end, after saying where the service is.
+    async fn run(&self, origin: &Origin, mut more: serde_json::Value) {
+        more["url"] = Origin::text(&origin.url).into();
+        self.say(more);
+        interrupted().await;
+        self.stop.cancel();
+    }
+
+    fn say(&self, mut what: serde_json::Value) {
+        what["service"] = self.service.name().into();
+        let mut stdout = std::io::stdout().lock();
+        // Whoever started us may have stopped listening; the service runs all the same.
+        let _ = writeln!(stdout, "{what}").and_then(|()| stdout.flush());
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}.{key}", self.service.name())
+    }
+
+    async fn listen(&self, routes: Router) -> Result<Origin, Failure> {
+        let host: IpAddr = self.settings.need(&self.name("host"))?;
+        Origin::open(host, self.settings.need(&self.name("port"))?, routes, self.stop.clone()).await
+    }
+
+    fn data_dir(&self) -> Result<Option<DataDir>, Failure> {
+        let path: Option<PathBuf> = self.settings.get(&self.name("data_dir"))?;
+        path.map(|path| DataDir::open(&path, false)).transpose()
+    }
+
+    fn need_data_dir(&self) -> Result<DataDir, Failure> {
+        let path: PathBuf = self.settings.need(&self.name("data_dir"))?;
+        DataDir::open(&path, false)
+    }
+
+    async fn client(&self) -> Result<Client, Failure> {
+        let rpc: Url = self.settings.need("market.rpc")?;
+        let hub: Address = self.settings.need("market.hub")?;
+        Client::connect(&rpc, hub).await.map_err(|error| silent_chain(&error))
+    }
+
+    fn key(&self, name: &str) -> Result<PrivateKeySigner, Failure> {
+        crate::accounts::read_key(&self.settings.need::<PathBuf>(name)?)
+    }
+
+    fn gateway_client(&self) -> Result<IpfsClient, Failure> {
+        let url: Url = self.settings.need("market.gateway")?;
+        IpfsClient::new(&url).or_fail("GM-7001", Exit::Usage, "market.gateway cannot be used")
+    }
+
+    fn offers(&self) -> Result<Vec<scheduler::Offer>, Failure> {
+        (0..self.settings.count("scheduler.offers"))
+            .map(|index| {
+                let name = |key: &str| format!("scheduler.offers.{index}.{key}");
+                Ok(scheduler::Offer {
+                    category: CategoryId::new(self.settings.need(&name("category"))?),
+                    trust: self
+                        .settings
+                        .get(&name("trust"))?
+                        .unwrap_or(alloy_primitives::U256::ONE),
+                    price: self.settings.need::<Nrlc>(&name("price"))?,
+                    volume: self.settings.get(&name("volume"))?.unwrap_or(OFFER_VOLUME),
+                })
+            })
+            .collect()
+    }
+
+    fn workerpools(&self) -> Result<Vec<description::Workerpool>, Failure> {
+        (0..self.settings.count("market.workerpools"))
+            .map(|index| {
+                let name = |key: &str| format!("market.workerpools.{index}.{key}");
+                Ok(description::Workerpool {
+                    address: self.settings.need(&name("address"))?,
+                    description: self.settings.get(&name("description"))?,
+                    api_url: self.settings.get::<Url>(&name("url"))?.map(|url| Origin::text(&url)),
+                })
+            })
+            .collect()
+    }
+
+    /// What a requester must know, told by the order book since everybody asks it first.
+    fn describe(&self, client: &Client, origin: &Origin) -> Result<Description, Failure> {
+        let rpc: Url = self.settings.need("market.rpc")?;
+        let text = |name: &str| -> Result<Option<String>, Failure> {
+            Ok(self.settings.get::<Url>(name)?.map(|url| Origin::text(&url)))
+        };
+        let contracts = client.contracts();
+        let is_secure = matches!(rpc.scheme(), "https" | "wss");
+        let spoken_by = |plain: &str| {
+            let mut url = rpc.clone();
+            // Between http and ws, with or without TLS, a change of scheme is always taken.
+            let _ = url.set_scheme(&if is_secure { format!("{plain}s") } else { plain.to_owned() });
+            Origin::text(&url)
+        };
+        Ok(Description {
+            origin: text("market.orderbook")?.unwrap_or_else(|| Origin::text(&origin.url)),
+            rpc: spoken_by("http"),
+            ws: spoken_by("ws"),
+            chain_id: client.chain_id(),
+            contracts: description::Contracts {
+                hub: contracts.hub,
+                rlc: contracts.rlc,
+                app_registry: contracts.app_registry,
+                dataset_registry: contracts.dataset_registry,
+                workerpool_registry: contracts.workerpool_registry,
+            },
+            workerpools: self.workerpools()?,
+            apps: Vec::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            simulated: None,
+            gateway: text("market.gateway")?,
+            sms: text("market.sms")?,
+        })
+    }
+}
+
+async fn store(dir: Option<&DataDir>, name: &str) -> Result<Store, Failure> {
+    let opened = match dir {
+        Some(dir) => Store::open(&place_in(dir.path(), name)?).await,
+        None => Store::in_memory().await,
+    };
+    opened.or_fail("GM-6003", Exit::Market, &format!("the store '{name}' cannot be opened"))
+}
+
+fn place_in(dir: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let stores = dir.join("store");
+    std::fs::create_dir_all(&stores).or_fail(
+        "GM-6003",
+        Exit::Market,
+        &format!("cannot make {}", stores.display()),
+    )?;
+    Ok(stores.join(format!("{name}.sqlite")))
+}
+
+fn silent_chain(error: &chain::Error) -> Failure {
+    Failure::new("GM-5014", Exit::Market, "the chain or the hub on it does not answer")
+        .because(crate::failure::chain_of(error))
+        .fix("check market.rpc and market.hub: gristmill config show")
+}
