@@ -136,6 +136,32 @@ pub enum FailureKind {
         /// The path below `/iexec_out`.
         path: String,
     },
+    /// Programs of this kind do not run on this machine.
+    #[error("{what} do not run on this machine: {why}")]
+    NoRuntime {
+        /// Which kind.
+        what: &'static str,
+        /// What is missing.
+        why: String,
+    },
+    /// An image that is broken, too large, or not for this machine.
+    #[error("the image cannot be used: {detail}")]
+    BadImage {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// An image that is not the one that was registered.
+    #[error("the image is not the one that was registered: its digest is {found}")]
+    OtherImage {
+        /// What it is: the SHA-256 of its configuration.
+        found: String,
+    },
+    /// What the image says to start cannot be started.
+    #[error("the image's program cannot be started: {detail}")]
+    NotExecutable {
+        /// The runtime's words.
+        detail: String,
+    },
     /// The command line of the request cannot be split.
     #[error("the arguments cannot be used: {detail}")]
     BadArguments {
@@ -177,6 +203,10 @@ impl FailureKind {
             Self::ResultOutside { .. } => "GM-4123",
             Self::SpecialFile { .. } => "GM-4124",
             Self::BadFileName { .. } => "GM-4125",
+            Self::NoRuntime { .. } => "GM-4160",
+            Self::BadImage { .. } => "GM-4161",
+            Self::OtherImage { .. } => "GM-4162",
+            Self::NotExecutable { .. } => "GM-4163",
             Self::BadArguments { .. } => "GM-4130",
             Self::Cancelled => "GM-4190",
             Self::Host { .. } => "GM-4191",
@@ -224,6 +254,16 @@ impl FailureKind {
             }
             Self::SpecialFile { .. } => "write files and directories only, no links",
             Self::BadFileName { .. } => "give the file another name",
+            Self::NoRuntime { .. } => {
+                "another worker may run it; on this one install runc or crun (Debian: apt-get install runc) and start it as root"
+            }
+            Self::BadImage { .. } => {
+                "save the image for linux and this architecture with docker save, with layers packed by gzip or not at all"
+            }
+            Self::OtherImage { .. } => {
+                "register the app anew with the digest of the image's manifest, or of its archive"
+            }
+            Self::NotExecutable { .. } => "check the image's ENTRYPOINT and CMD, and the arguments",
             Self::BadArguments { .. } => "close every quote in the arguments",
             Self::Cancelled => "nothing to do: the result was no longer wanted",
             Self::Host { .. } => {
@@ -236,7 +276,7 @@ impl FailureKind {
     pub fn blame(&self) -> Blame {
         match self {
             Self::BadArguments { .. } => Blame::Input,
-            Self::Cancelled | Self::Host { .. } => Blame::Worker,
+            Self::Cancelled | Self::Host { .. } | Self::NoRuntime { .. } => Blame::Worker,
             _ => Blame::App,
         }
     }

@@ -8,7 +8,7 @@
 //! ```text
 //!   Job ──► frame: private directory, /iexec_in (read-only), /iexec_out
 //!             │
-//!             ├──► Runtime::execute   the one part that differs (WebAssembly today)
+//!             ├──► Runtime::execute   the one part that differs: WebAssembly, or a container
 //!             │
 //!             ├──► stdout.txt, stderr.txt into /iexec_out
 //!             ├──► computed.json ──► digest          (contract, digest)
@@ -19,11 +19,16 @@
 //! What it is not: it knows no chain, fetches nothing, and decides no money. [`archive::verify`] is the other side of
 //! the same rules: it recomputes the digest from a downloaded archive, without unpacking it to disk.
 //!
+//! Only WebAssembly is the same everywhere. A container ([`Container`]) is fenced in as tightly as the system can, but
+//! its clock and its randomness are the machine's.
+//!
 //! Every way in which a run can go wrong is a [`FailureKind`] with a code, a remedy, and who is to blame; the host's own
 //! trouble (a full disk) is one of them, so that a caller never mistakes it for a fault of the program.
 
 pub mod archive;
 mod args;
+#[cfg(target_os = "linux")]
+mod container;
 mod contract;
 mod digest;
 mod failure;
@@ -31,9 +36,14 @@ mod limits;
 mod run;
 mod wasm;
 
+#[cfg(target_os = "linux")]
+pub use container::{Container, Unavailable, find_runtime};
+
 pub use args::{SplitArgsError, split_args};
 pub use contract::{CallFacts, Computed, Declared, env_for};
 pub use failure::{Blame, Failure, FailureKind};
 pub use limits::Limits;
-pub use run::{Config, Executed, Execution, Job, Outcome, Runtime, Sandbox, StartError, Stopped};
+pub use run::{
+    Config, Executed, Execution, Job, Kind, Outcome, Runtime, Sandbox, StartError, Stopped,
+};
 pub use wasm::Wasm;

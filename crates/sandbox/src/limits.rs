@@ -9,11 +9,11 @@ use std::time::Duration;
 /// under it for slow machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory of the program, in bytes, all its memories together.
+    /// Memory of the program, in bytes: of WebAssembly all its linear memories together, of a container everything.
     pub memory_bytes: usize,
     /// Elements in all its tables together.
     pub table_elements: usize,
-    /// WebAssembly instructions, roughly: one unit each.
+    /// WebAssembly instructions, roughly: one unit each. Containers are not counted.
     pub fuel: u64,
     /// Time on the clock of the machine that runs it.
     pub wall: Duration,
@@ -27,6 +27,12 @@ pub struct Limits {
     pub output_bytes: u64,
     /// Bytes of the program itself.
     pub program_bytes: u64,
+    /// Bytes of a container's image, packed and unpacked.
+    pub image_bytes: u64,
+    /// Processes and threads of a container.
+    pub processes: u32,
+    /// Processor time of a container, in thousandths of one processor.
+    pub cpu_millis: u32,
 }
 
 /// Fuel granted for each second of a category's time. A current machine burns about this much or more in a second, so
@@ -38,7 +44,7 @@ impl Limits {
     ///
     /// Time and fuel grow with it; the rest are fixed, chosen so that a worker with a few slots fits in a small machine:
     /// 512 MiB of memory, 8 MiB of standard output, 1 MiB of standard error, 1,000 entries and 256 MiB of output, a
-    /// program of at most 64 MiB.
+    /// program of at most 64 MiB, an image of at most 4 GiB, 256 processes, one processor.
     pub fn for_timeref(seconds: u64) -> Self {
         Self {
             memory_bytes: 512 << 20,
@@ -50,6 +56,9 @@ impl Limits {
             output_entries: 1_000,
             output_bytes: 256 << 20,
             program_bytes: 64 << 20,
+            image_bytes: 4 << 30,
+            processes: 256,
+            cpu_millis: 1_000,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The frame of every run, whatever runs in it: directories before, digest and archive after.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -34,23 +35,56 @@ pub struct Config {
     pub cached_programs: usize,
     /// Bytes of compiled programs kept on disk.
     pub cached_bytes: u64,
+    /// Bytes of unpacked container images kept on disk.
+    pub cached_image_bytes: u64,
 }
 
 impl Config {
-    /// A sandbox in that directory with room for that many runs at once, 32 programs in memory and 512 MiB on disk.
+    /// A sandbox in that directory with room for that many runs at once, 32 programs in memory and 512 MiB on disk, and
+    /// 16 GiB of images.
     pub fn new(dir: impl Into<PathBuf>, max_concurrent: usize) -> Self {
-        Self { dir: dir.into(), max_concurrent, cached_programs: 32, cached_bytes: 512 << 20 }
+        Self {
+            dir: dir.into(),
+            max_concurrent,
+            cached_programs: 32,
+            cached_bytes: 512 << 20,
+            cached_image_bytes: 16 << 30,
+        }
+    }
+}
+
+/// What sort of program it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A WASI command.
+    Wasm,
+    /// The archive of a container image.
+    Container,
+}
+
+impl Kind {
+    /// What several of them are called.
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Wasm => "WebAssembly programs",
+            Self::Container => "containers",
+        }
     }
 }
 
 /// One program to be run once.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Job {
+    /// What sort of program it is.
+    pub kind: Kind,
     /// The program's file.
     pub program: PathBuf,
+    /// What an image must be: the SHA-256 of its manifest, its configuration or its archive. Nothing for any; the caller
+    /// answers for other programs.
+    pub pin: Option<B256>,
     /// Arguments after the program's own name.
     pub args: Vec<String>,
-    /// Its whole environment; see [`crate::env_for`].
+    /// Its whole environment; see [`crate::env_for`]. There may be secrets in it, so it is never shown.
     pub env: Vec<(String, String)>,
     /// The directory that it sees as `/iexec_in`, read-only.
     pub inputs: PathBuf,
@@ -95,11 +129,25 @@ pub struct StartError {
     pub detail: String,
 }
 
+/// Without the environment and the arguments.
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("kind", &self.kind)
+            .field("program", &self.program)
+            .field("archive", &self.archive)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a runtime is handed: everything resolved, all paths on this machine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Execution {
     /// The program's file.
     pub program: PathBuf,
+    /// What an image must be.
+    pub pin: Option<B256>,
     /// Arguments after its own name.
     pub args: Vec<String>,
     /// Its environment.
@@ -114,6 +162,16 @@ pub struct Execution {
     pub clock: UnixSeconds,
     /// What it may use.
     pub limits: Limits,
+}
+
+/// Without the environment and the arguments.
+impl fmt::Debug for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Execution")
+            .field("program", &self.program)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A program that ended by itself.
@@ -149,6 +207,9 @@ impl From<FailureKind> for Stopped {
 /// A way to execute programs. Everything around it, from directories to digests, is the same for all.
 #[async_trait]
 pub trait Runtime: Send + Sync {
+    /// What sort of programs it runs.
+    fn kind(&self) -> Kind;
+
     /// Its name in capabilities and logs.
     fn name(&self) -> &'static str;
 
@@ -164,13 +225,13 @@ pub trait Runtime: Send + Sync {
 /// Runs jobs, a bounded number at once. Cheap to clone; clones share the bound and the caches.
 #[derive(Clone)]
 pub struct Sandbox {
-    runtime: Arc<dyn Runtime>,
+    runtimes: Vec<Arc<dyn Runtime>>,
     turns: Arc<Semaphore>,
     scratch: PathBuf,
 }
 
 impl Sandbox {
-    /// A sandbox for WebAssembly.
+    /// A sandbox for WebAssembly, and for containers where the machine can run them ([`crate::find_runtime`]).
     ///
     /// # Errors
     /// Its directory cannot be made private or written.
@@ -180,7 +241,16 @@ impl Sandbox {
             detail: error.to_string(),
         };
         let wasm = Wasm::new(config).map_err(|error| started(&error))?;
-        Self::with_runtime(config, Arc::new(wasm))
+        let sandbox = Self::with_runtime(config, Arc::new(wasm))?;
+        #[cfg(target_os = "linux")]
+        match crate::find_runtime() {
+            Ok(program) => {
+                let containers = Arc::new(crate::Container::new(program, config)?);
+                return Ok(sandbox.and(containers));
+            }
+            Err(why) => tracing::debug!(%why, "containers do not run here"),
+        }
+        Ok(sandbox)
     }
 
     /// A sandbox around another runtime.
@@ -191,12 +261,38 @@ impl Sandbox {
         let scratch = config.dir.join("runs");
         fresh_private_dir(&scratch)
             .map_err(|error| StartError { dir: config.dir.clone(), detail: error.to_string() })?;
-        Ok(Self { runtime, turns: Arc::new(Semaphore::new(config.max_concurrent.max(1))), scratch })
+        let turns = Arc::new(Semaphore::new(config.max_concurrent.max(1)));
+        Ok(Self { runtimes: vec![runtime], turns, scratch })
     }
 
-    /// The runtime's name.
-    pub fn runtime(&self) -> &'static str {
-        self.runtime.name()
+    /// The same with one more runtime, for another kind of program.
+    #[must_use]
+    pub fn and(mut self, runtime: Arc<dyn Runtime>) -> Self {
+        self.runtimes.push(runtime);
+        self
+    }
+
+    /// The runtimes' names.
+    pub fn runtimes(&self) -> Vec<&'static str> {
+        self.runtimes.iter().map(|runtime| runtime.name()).collect()
+    }
+
+    /// Whether programs of that kind run here.
+    pub fn runs(&self, kind: Kind) -> bool {
+        self.runtimes.iter().any(|runtime| runtime.kind() == kind)
+    }
+
+    /// Refuses a kind of program that does not run here, before anything is fetched for it.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check(&self, kind: Kind) -> Result<(), Failure> {
+        self.runtime(kind).map(drop).map_err(Failure::from)
+    }
+
+    fn runtime(&self, kind: Kind) -> Result<&Arc<dyn Runtime>, FailureKind> {
+        let runtime = self.runtimes.iter().find(|runtime| runtime.kind() == kind);
+        runtime.ok_or_else(|| FailureKind::NoRuntime { what: kind.plural(), why: missing(kind) })
     }
 
     /// Runs a job. Cancelling stops the program within some tens of milliseconds.
@@ -209,12 +305,14 @@ impl Sandbox {
             () = cancel.cancelled() => return Err(FailureKind::Cancelled.into()),
         };
         let begun = Instant::now();
+        let runtime = self.runtime(job.kind)?;
         let scratch = self.scratch.clone();
         let room = blocking(move || Room::new(&scratch))
             .await?
             .map_err(host("making room for the run"))?;
         let execution = Execution {
             program: job.program,
+            pin: job.pin,
             args: job.args,
             env: job.env,
             inputs: job.inputs,
@@ -223,9 +321,23 @@ impl Sandbox {
             clock: job.clock,
             limits: job.limits.clone(),
         };
-        let executed = self.runtime.execute(execution, cancel).await.map_err(told)?;
+        let executed = runtime.execute(execution, cancel).await.map_err(told)?;
         let (limits, archive) = (job.limits, job.archive);
         blocking(move || conclude(&room, &limits, executed, archive, begun)).await?
+    }
+}
+
+/// Why no runtime is there for it.
+fn missing(kind: Kind) -> String {
+    match kind {
+        Kind::Wasm => "this sandbox has no WebAssembly".to_owned(),
+        #[cfg(target_os = "linux")]
+        Kind::Container => crate::find_runtime().map_or_else(
+            |why| why.to_string(),
+            |_| "a runtime for them was installed after the start".to_owned(),
+        ),
+        #[cfg(not(target_os = "linux"))]
+        Kind::Container => "they need Linux".to_owned(),
     }
 }
 

@@ -29,7 +29,7 @@ use self::determinism::{SeededRandom, VirtualClock};
 use self::output::Captured;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
-use crate::run::{Config, Executed, Execution, Runtime, Stopped, list};
+use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, list};
 use crate::{FailureKind, Limits};
 
 /// How often running programs are looked at.
@@ -69,6 +69,10 @@ fn engine() -> wasmtime::Result<Engine> {
 
 #[async_trait]
 impl Runtime for Wasm {
+    fn kind(&self) -> Kind {
+        Kind::Wasm
+    }
+
     fn name(&self) -> &'static str {
         "wasm"
     }

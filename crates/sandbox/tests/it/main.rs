@@ -1,8 +1,13 @@
 //! The sandbox from outside: programs that behave, and programs that do not.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod conformance;
+#[cfg(target_os = "linux")]
+mod containers;
 mod examples;
 mod hostile;
+#[cfg(target_os = "linux")]
+mod images;
 mod programs;
 mod well_behaved;
 
@@ -13,7 +18,7 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use primitives::UnixSeconds;
-use sandbox::{Config, Failure, Job, Limits, Outcome, Sandbox};
+use sandbox::{Config, Failure, Job, Kind, Limits, Outcome, Sandbox};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +43,9 @@ fn job(program: &[u8]) -> Job {
     fs::create_dir(dir.join("in")).unwrap();
     fs::write(dir.join("app.wasm"), program).unwrap();
     Job {
+        kind: Kind::Wasm,
         program: dir.join("app.wasm"),
+        pin: None,
         args: Vec::new(),
         env: Vec::new(),
         inputs: dir.join("in"),
