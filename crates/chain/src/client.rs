@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use alloy_rpc_types_eth::Log;
 use alloy_sol_types::SolCall;
 use parking_lot::Mutex;
 use primitives::{
@@ -18,6 +19,7 @@ use url::Url;
 use crate::abi::{AppRegistry, Hub, IexecLibCore_v5 as core, thereIsNoSuchFunctionCall};
 use crate::blocks::{Header, Reader};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{ChainEvent, decode};
 use crate::follow::{Cursor, Follower, Live};
 use crate::receipt::Receipt;
 use crate::rpc::Rpc;
@@ -480,6 +482,24 @@ impl Client {
     /// A mined transaction; nothing if it is not mined.
     pub async fn receipt(&self, transaction: B256) -> Result<Option<Receipt>> {
         fetch_receipt(&self.inner.link, transaction).await
+    }
+
+    /// What the hub logged about a task since that block, oldest first, each with its block. Nodes refuse ranges that
+    /// they find too long.
+    pub async fn task_events(
+        &self,
+        task: TaskId,
+        from_block: u64,
+    ) -> Result<Vec<(u64, ChainEvent)>> {
+        let filter = json!([{
+            "address": self.hub(),
+            "fromBlock": format!("{from_block:#x}"),
+            "toBlock": "latest",
+            "topics": [serde_json::Value::Null, task.0],
+        }]);
+        let logs: Vec<Log> = self.inner.link.rpc.request("eth_getLogs", filter).await?;
+        let event = |log: &Log| Some((log.block_number?, decode(self.hub(), log)?));
+        Ok(logs.iter().filter_map(event).collect())
     }
 
     /// Any other request of the node, such as the development methods of an embedded chain.

@@ -24,6 +24,7 @@ pub mod deploy;
 mod error;
 mod events;
 mod follow;
+mod matching;
 mod receipt;
 mod revert;
 mod rpc;
@@ -35,6 +36,7 @@ pub use client::{Client, ClientOptions, Head};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{ChainEvent, MarketEvent};
 pub use follow::{Cursor, Follower, Update};
+pub use matching::deposit_and_match;
 pub use receipt::Receipt;
 pub use revert::{Reason, Revert};
 pub use types::{

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use chain::{Cursor, Wallet, calls};
+use chain::{Cursor, Wallet, deposit_and_match};
 use orders::{AppOrder, DatasetOrder, OrderKind, Quartet, RequestOrder, deal_id};
 use primitives::Nrlc;
 use wire::market::{Order, OrderQuery, PageRequest, PartyFilter};
@@ -109,14 +109,9 @@ impl<'a> Purchase<'a> {
             request,
         };
         let missing = self.missing(offer).await?;
-        let contracts = self.access.client.contracts();
-        let call = if missing.is_zero() {
-            calls::match_orders(contracts.hub, &quartet)
-        } else {
-            // Deposit and match in one transaction: nothing is left in between for a crash to strand.
-            calls::deposit_and_match(&contracts, missing, &quartet)
-        };
-        let receipt = self.wallet.execute(call).await.map_err(|error| {
+        // In one transaction where the hub can: nothing is left in between for a crash to strand.
+        let matched = deposit_and_match(&self.wallet, missing, &quartet).await;
+        let receipt = matched.map_err(|error| {
             if error.is_retryable() {
                 chain_silent(error)
             } else {

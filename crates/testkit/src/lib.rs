@@ -2,6 +2,7 @@
 //!
 //! * [`Gristmill`] runs verbs of the binary to their end.
 //! * [`House`] is a market kept by `gristmill up`, on a free port, in a directory of its own.
+//! * [`original`] puts the original contracts on a chain.
 //! * [`programs`] makes small WebAssembly programs, good and bad.
 //! * [`eventually`] waits for a condition, and fails with its name.
 //!
@@ -17,6 +18,7 @@
 
 mod command;
 mod house;
+pub mod original;
 pub mod programs;
 mod wait;
 

@@ -6,10 +6,12 @@
 mod bag_of_tasks;
 mod broken_programs;
 mod crashing_worker;
+mod deploy;
 mod first_run;
 mod kept_market;
 mod killed_market;
 mod liar;
+mod original_contracts;
 mod refund;
 mod refusals;
 mod start;
