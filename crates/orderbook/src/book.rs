@@ -16,7 +16,7 @@ use wire::json::SAFE_INTEGER_MAX;
 use wire::market::{
     ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Change, Deal, DealQuery, MarketApi, Metrics,
     Order, OrderQuery, Page, PageRequest, PartyFilter, PricePoint, Published, REALM, RateLimit,
-    Unpublish,
+    Unpublish, Why, WhyQuery,
 };
 
 use crate::Error;
@@ -223,6 +223,10 @@ impl MarketApi for Book {
         let (rows, count) = found.map_err(Error::from)?;
         let chain_id = self.ledger.chain_id();
         Ok(Page { items: rows.into_iter().map(|row| rows::deal(row, chain_id)).collect(), count })
+    }
+
+    async fn why(&self, query: &WhyQuery) -> Result<Why, ApiError> {
+        crate::why::why(self, query).await
     }
 
     async fn prices(&self, category: u64) -> Result<Vec<PricePoint>, ApiError> {

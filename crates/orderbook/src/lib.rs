@@ -15,7 +15,8 @@
 //! (`orders`).
 //!
 //! **Layout:** `service` start and stop · `book` what may be asked of it · `publish` the checks · `standing` whether an
-//! order can still be matched · `watcher` what blocks change · `ledger` the chain, as far as the book needs it · `memory`
+//! order can still be matched · `watcher` what blocks change · `why` what keeps a request from
+//! being matched · `ledger` the chain, as far as the book needs it · `memory`
 //! what publications need not ask it again · `multicall` many questions in one call · `rows` orders and deals as the store
 //! keeps them.
 
@@ -32,6 +33,7 @@ mod standing;
 mod tests;
 mod unpublish;
 mod watcher;
+mod why;
 
 pub use error::Error;
 pub use service::{Config, Handle, Limits, Orderbook};

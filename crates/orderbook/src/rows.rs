@@ -125,7 +125,8 @@ pub(crate) fn published(row: OrderRow, chain_id: u64) -> Published {
     }
 }
 
-fn to_order(row: OrderRow) -> Order {
+/// The order of a row.
+pub(crate) fn to_order(row: OrderRow) -> Order {
     match row.kind {
         OrderKind::App => Order::from(AppOrder {
             app: row.app,

@@ -3,6 +3,7 @@
 //! One module per command. Nothing in the product depends on this crate.
 
 mod bench;
+mod bench_book;
 mod contracts;
 mod tidy;
 
@@ -23,6 +24,8 @@ enum Command {
     Contracts(contracts::Args),
     /// Measure the release binary and print one table
     Bench(bench::Bench),
+    /// Measure the order book with very many open orders and print one table
+    BenchBook(bench_book::BenchBook),
     /// Check walls, licences, bans and error pages
     Tidy,
 }
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Contracts(args) => contracts::run(&args),
         Command::Bench(args) => bench::run(&root, &args),
+        Command::BenchBook(args) => bench_book::run(&root, &args),
         Command::Tidy => tidy::run(&root),
     }
 }

@@ -1,5 +1,6 @@
 //! The book on a chain that does what the test says.
 
+mod asking_why;
 mod fair;
 mod publishing;
 mod querying;

@@ -7,7 +7,7 @@ use primitives::{CategoryId, DealId, OrderHash};
 
 use super::{
     Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PricePoint,
-    Published, RateLimit, Unpublish,
+    Published, RateLimit, Unpublish, Why, WhyQuery,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::json::ShapeError;
@@ -57,6 +57,12 @@ pub trait MarketApi: Send + Sync + 'static {
 
     /// Deals, newest first.
     async fn deals(&self, query: &DealQuery) -> Result<Page<Deal>, ApiError>;
+
+    /// Why a request is not matched, and what would help.
+    async fn why(&self, query: &WhyQuery) -> Result<Why, ApiError> {
+        let _ = query;
+        Err(ApiError::NotFound("explanation"))
+    }
 
     /// What computing in a category cost in its last deals, newest first.
     async fn prices(&self, category: u64) -> Result<Vec<PricePoint>, ApiError> {

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{
     Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PageRequest,
-    Published, Unpublish,
+    Published, Unpublish, Why, WhyQuery,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::http::{ClientError, Http};
@@ -98,6 +98,13 @@ impl MarketClient {
     pub async fn category(&self, category: CategoryId) -> Result<Option<Category>, ClientError> {
         let answer = self.get(&format!("/categories/{category}"), Vec::new()).await;
         self.found(answer, Category::from_json)
+    }
+
+    /// Why a request is not matched, and what would help.
+    pub async fn why(&self, query: &WhyQuery) -> Result<Why, ClientError> {
+        let pairs = query.to_pairs()?;
+        let answer = self.get("/why", pairs).await?;
+        serde_json::from_value(answer).map_err(|error| self.http.unreadable(error.to_string()))
     }
 
     /// How the book is doing.

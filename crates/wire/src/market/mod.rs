@@ -20,6 +20,7 @@ mod order;
 mod query;
 mod record;
 mod server;
+mod why;
 
 pub use api::{ApiError, MarketApi};
 pub use change::Change;
@@ -30,6 +31,7 @@ pub use order::Order;
 pub use query::{CategoryQuery, DealQuery, OrderQuery, PageRequest, PartyFilter, Unpublish};
 pub use record::{Asset, Category, Deal, Metrics, OrderStatus, Page, PricePoint, Published};
 pub use server::{cors, router};
+pub use why::{Named, OfferHashes, Remedy, Why, WhyQuery};
 
 /// The name that logins to the order book are signed under.
 pub const REALM: &str = "iExec Gateway";

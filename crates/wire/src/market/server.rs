@@ -22,7 +22,7 @@ use super::limit::{Allowance, Limiter};
 use super::query::Pairs;
 use super::{
     ApiError, CategoryQuery, DealQuery, MarketApi, Order, OrderQuery, PageRequest, PricePoint,
-    Published, Unpublish,
+    Published, Unpublish, WhyQuery,
 };
 use crate::auth::Authorization;
 use crate::http::{BodyError, json_answer, read_body};
@@ -51,7 +51,8 @@ pub fn router(book: Arc<dyn MarketApi>) -> Router {
         .route("/categories/{id}", get(category))
         .route("/deals", get(deals))
         .route("/deals/{id}", get(deal))
-        .route("/ohlc", get(ohlc));
+        .route("/ohlc", get(ohlc))
+        .route("/why", get(why));
     for kind in OrderKind::ALL {
         routes = routes.merge(order_routes(kind));
     }
@@ -163,6 +164,19 @@ async fn deal(State(book): Book, Query(query): UrlQuery, Path(id): Path<String>)
         Pairs(query).chain_id(book.chain_id())?;
         let deal = book.deal(DealId(parse_bytes32("dealid", &id)?)).await?;
         Ok(deal.to_json())
+    };
+    answer(found.await)
+}
+
+async fn why(State(book): Book, Query(query): UrlQuery) -> Response {
+    let found = async {
+        let pairs = Pairs(query);
+        pairs.chain_id(book.chain_id())?;
+        let why = book.why(&WhyQuery::from_pairs(&pairs)?).await?;
+        match json!(why) {
+            Value::Object(why) => Ok(why),
+            _ => Err(ApiError::Internal),
+        }
     };
     answer(found.await)
 }
