@@ -28,7 +28,7 @@ export const TDX = `0x${'9'.padStart(64, '0')}`;
 export const ZERO = `0x${'0'.repeat(40)}`;
 
 /** What a test waits for at most: the machine may be slow and busy. */
-export const PATIENCE = 240_000;
+export const PATIENCE = 120_000;
 
 /** The library's options: every address named, as chain ids that the library knows would else lead to public servers. */
 export const options = {

@@ -61,7 +61,7 @@ describe('cli: orders', { concurrency: 3 }, () => {
       at.edit('iexec.json', ({ order }) => {
         order.apporder.volume = '9';
         order.datasetorder.volume = '9';
-        order.workerpoolorder.volume = '2';
+        order.workerpoolorder.volume = '3';
         Object.assign(order.requestorder, { app, dataset: at.json('deployed.json').dataset[chainId], workerpool });
       });
       await at.raw('order', 'sign');
@@ -90,15 +90,16 @@ describe('cli: orders', { concurrency: 3 }, () => {
       const said = await at.raw('order', 'show', '--app', '--dataset', '--workerpool', hashes.workerpool, '--request');
       assert.equal(said.apporder.orderHash, hashes.app);
       assert.equal(said.datasetorder.orderHash, hashes.dataset);
-      assert.equal(said.workerpoolorder.remaining, 2);
+      assert.equal(said.workerpoolorder.remaining, 3);
       assert.equal(said.requestorder.status, 'open');
     });
 
     row('cli: iexec order unpublish', async () => {
       const { at } = await mine();
-      const said = await at.raw('order', 'unpublish', '--request', '--dataset', hashes.dataset, '--force');
+      const said = await at.raw('order', 'unpublish', '--request', '--force');
       assert.equal(said.requestorder.orderHash, hashes.request);
-      assert.equal(said.datasetorder.orderHash, hashes.dataset);
+      const named = await at.raw('order', 'unpublish', '--dataset', hashes.dataset, '--force');
+      assert.equal(named.datasetorder.orderHash, hashes.dataset);
       assert.equal((await get(`/requestorders/${hashes.request}`)).body.error, 'requestorder not found');
       assert.equal((await get(`/datasetorders/${hashes.dataset}`)).status, 404);
       assert.equal((await get(`/apporders/${hashes.app}`)).body.status, 'open');
@@ -114,7 +115,7 @@ describe('cli: orders', { concurrency: 3 }, () => {
       assert.equal(there.dataset.pointer, await dataset());
       const used = await eventually('the book to follow the match', async () => {
         const { body } = await get(`/workerpoolorders/${hashes.workerpool}`);
-        return body.remaining === 1 && body;
+        return body.remaining === 2 && body;
       });
       assert.equal(used.status, 'open');
     });
@@ -125,9 +126,9 @@ describe('cli: orders', { concurrency: 3 }, () => {
       const filled = await at.raw('order', 'fill', '--params', params, '--force');
       const there = await anybody.deal.show(filled.dealid);
       assert.equal(JSON.parse(there.params).iexec_args, 'on the fly');
-      await eventually('the offer to be filled', async () => {
+      await eventually('the book to follow the match', async () => {
         const { body } = await get(`/workerpoolorders/${hashes.workerpool}`);
-        return body.status === 'filled' && body.remaining === 0;
+        return body.remaining === 1;
       });
     });
 
@@ -142,8 +143,9 @@ describe('cli: orders', { concurrency: 3 }, () => {
 
     row('cli: iexec order cancel', async () => {
       const { at } = await mine();
+      await at.raw('order', 'sign', '--request');
       const said = await at.raw('order', 'cancel', '--app', '--dataset', '--workerpool', '--request', '--force');
-      assert.ok(said.apporder.txHash && said.datasetorder.txHash && said.requestorder.txHash);
+      assert.ok(said.apporder.txHash && said.workerpoolorder.txHash && said.requestorder.txHash);
       await eventually('the book to follow', async () => {
         const { body } = await get(`/apporders/${hashes.app}`);
         return body.status === 'canceled' && body.remaining === 0;
@@ -182,7 +184,7 @@ describe('cli: orders', { concurrency: 3 }, () => {
       const { at, workerpool, offer } = await books();
       const said = await at.raw('orderbook', 'workerpool', workerpool, '--category', '4');
       assert.equal(said.count, 1);
-      const [{ orderHash, price, trust, remaining, category }] = said.workerpoolOrders ?? said.workerpoolorders;
+      const [{ orderHash, price, trust, remaining, category }] = said.workerpoolOrders;
       assert.deepEqual([orderHash, price, trust, remaining, category], [offer, 3, 2, 5, 4]);
       assert.equal((await at.raw('orderbook', 'workerpool', workerpool, '--min-trust', '3')).count, 0);
     });
@@ -205,7 +207,7 @@ describe('cli: orders', { concurrency: 3 }, () => {
       const { at, address, request } = await books();
       const said = await at.raw('orderbook', 'requester', address, '--category', '3');
       assert.equal(said.count, 1);
-      const [first] = said.requestOrders ?? said.requestorders;
+      const [first] = said.requestOrders;
       assert.equal(first.orderHash, request);
       assert.equal((await at.raw('orderbook', 'requester', Wallet.createRandom().address)).count, 0);
     });
