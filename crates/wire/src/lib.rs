@@ -12,6 +12,7 @@
 //! | [`sms`] | secrets, and sessions for enclaves | `vault` |
 //! | [`compass`] | where workerpools answer, which app a name stands for | `cli` |
 //! | [`ipfs`] | storing and fetching content | `blobs` (client only here) |
+//! | [`openapi`] | what an origin answers, described for machines and people | `cli` |
 //! | [`auth`] | logging in to any of these with a wallet | – |
 //! | [`serve`] | listening: limits of time, size and number for all of them | `cli` |
 //! | [`description`] | what a market at an origin consists of | `cli` |
@@ -33,6 +34,7 @@ pub mod json;
 pub mod link;
 pub mod market;
 pub mod multiaddr;
+pub mod openapi;
 pub mod params;
 pub mod scheduler;
 mod seats;

@@ -8,7 +8,7 @@ use wire::compass::{Compass, CompassClient, WorkerpoolEntry, router};
 
 use crate::{CHAIN_ID, address, serve};
 
-struct OneWay;
+pub(crate) struct OneWay;
 
 impl Compass for OneWay {
     fn workerpool(&self, chain_id: u64, workerpool: Address) -> Option<WorkerpoolEntry> {

@@ -5,6 +5,7 @@ mod feed;
 mod ipfs;
 mod link;
 mod market;
+mod openapi;
 mod scheduler;
 mod serve;
 mod shapes;

@@ -24,14 +24,14 @@ use wire::market::{
 use crate::{CHAIN_ID, address, key, serve};
 
 /// Takes everything from whoever has logged in, and finds what it took.
-struct Shelf {
+pub(crate) struct Shelf {
     challenges: Mutex<OpenChallenges>,
     published: Mutex<Vec<Published>>,
     rate_limit: Option<RateLimit>,
 }
 
 impl Shelf {
-    fn new(rate_limit: Option<RateLimit>) -> Arc<Self> {
+    pub(crate) fn new(rate_limit: Option<RateLimit>) -> Arc<Self> {
         Arc::new(Self {
             challenges: Mutex::new(OpenChallenges::new(Duration::from_secs(60), 8, 100)),
             published: Mutex::default(),
