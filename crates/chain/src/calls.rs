@@ -89,6 +89,15 @@ pub fn initialize_array(hub: Address, tasks: &[(DealId, U256)]) -> TxRequest {
     to(hub, &call, each(tasks.len(), INITIALIZE_GAS))
 }
 
+/// What stands for an enclave: the key that the scheduler named for it, and that key's signature over the result.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnclaveProof {
+    /// The key's address; zero without an enclave.
+    pub challenge: Address,
+    /// The signature; empty without an enclave.
+    pub signature: Bytes,
+}
+
 /// A worker's contribution without an enclave. `authorization`: the scheduler's signature.
 pub fn contribute(
     hub: Address,
@@ -97,12 +106,24 @@ pub fn contribute(
     seal: ResultSeal,
     authorization: Bytes,
 ) -> TxRequest {
+    contribute_from_enclave(hub, task, hash, seal, EnclaveProof::default(), authorization)
+}
+
+/// A worker's contribution that an enclave stands for.
+pub fn contribute_from_enclave(
+    hub: Address,
+    task: TaskId,
+    hash: ResultHash,
+    seal: ResultSeal,
+    enclave: EnclaveProof,
+    authorization: Bytes,
+) -> TxRequest {
     let call = Hub::contributeCall {
         taskid: task.0,
         resultHash: hash.0,
         resultSeal: seal.0,
-        enclaveChallenge: Address::ZERO,
-        enclaveSign: Bytes::new(),
+        enclaveChallenge: enclave.challenge,
+        enclaveSign: enclave.signature,
         authorizationSign: authorization,
     };
     to(hub, &call, CONTRIBUTE_GAS)
@@ -128,14 +149,36 @@ pub fn contribute_and_finalize(
     callback: Bytes,
     authorization: Bytes,
 ) -> TxRequest {
+    let enclave = EnclaveProof::default();
+    contribute_and_finalize_from_enclave(
+        hub,
+        task,
+        digest,
+        results,
+        callback,
+        enclave,
+        authorization,
+    )
+}
+
+/// The same with a result that an enclave stands for.
+pub fn contribute_and_finalize_from_enclave(
+    hub: Address,
+    task: TaskId,
+    digest: ResultDigest,
+    results: Bytes,
+    callback: Bytes,
+    enclave: EnclaveProof,
+    authorization: Bytes,
+) -> TxRequest {
     let gas = CONTRIBUTE_AND_FINALIZE_GAS + kept_results(&results, &callback);
     let call = Hub::contributeAndFinalizeCall {
         taskid: task.0,
         resultDigest: digest.0,
         results,
         resultsCallback: callback,
-        enclaveChallenge: Address::ZERO,
-        enclaveSign: Bytes::new(),
+        enclaveChallenge: enclave.challenge,
+        enclaveSign: enclave.signature,
         authorizationSign: authorization,
     };
     to(hub, &call, gas)

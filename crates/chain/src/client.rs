@@ -16,7 +16,10 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use crate::abi::{AppRegistry, Hub, IexecLibCore_v5 as core, thereIsNoSuchFunctionCall};
+use crate::abi::{
+    AppRegistry, Hub, IexecLibCore_v5 as core, NODE_INTERFACE, gasEstimateL1ComponentCall,
+    thereIsNoSuchFunctionCall,
+};
 use crate::blocks::{Header, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{ChainEvent, decode};
@@ -27,7 +30,7 @@ use crate::types::{
     Account, App, AssetKind, AssetTerms, Category, Contracts, Contribution, ContributionStatus,
     Dataset, Deal, Task, TaskStatus, Workerpool,
 };
-use crate::wallet::{Fees, Lanes, fetch_receipt};
+use crate::wallet::{Fees, Lanes, TxRequest, fetch_receipt};
 
 /// How long the tip that a chain expects is believed.
 const TIP_KEPT: Duration = Duration::from_secs(60);
@@ -66,6 +69,8 @@ pub(crate) struct Link {
     pub(crate) chain_id: u64,
     pub(crate) live: Arc<Live>,
     tip: Mutex<Option<(u128, Instant)>>,
+    /// Whether gas pays for data too; not known before the first transaction.
+    charges_data: OnceLock<bool>,
 }
 
 impl Link {
@@ -79,6 +84,38 @@ impl Link {
             None => {
                 let price: U256 = self.rpc.request("eth_gasPrice", json!([])).await?;
                 Ok(Fees::Flat { price: price.saturating_to() })
+            }
+        }
+    }
+
+    /// Gas for bringing the transaction's data to the chain below, on rollups of the Arbitrum kind, whose nodes answer
+    /// for it at an address without code; zero elsewhere.
+    pub(crate) async fn data_gas(&self, request: &TxRequest) -> u64 {
+        if self.charges_data.get() == Some(&false) {
+            return 0;
+        }
+        let call = gasEstimateL1ComponentCall {
+            to: request.to.to().copied().unwrap_or_default(),
+            contractCreation: request.to.is_create(),
+            data: request.data.clone(),
+        };
+        let params =
+            json!([{ "to": NODE_INTERFACE, "data": Bytes::from(call.abi_encode()) }, "latest"]);
+        let answer: Result<Bytes> = self.rpc.request("eth_call", params).await;
+        match answer.map(|words| gasEstimateL1ComponentCall::abi_decode_returns(&words)) {
+            Ok(Ok(answer)) => {
+                self.charges_data.get_or_init(|| true);
+                // Its price may rise until the transaction is in.
+                answer.gasEstimateForL1.saturating_mul(2)
+            }
+            Ok(Err(_)) => {
+                self.charges_data.get_or_init(|| false);
+                0
+            }
+            Err(error) if error.is_retryable() => 0,
+            Err(_) => {
+                self.charges_data.get_or_init(|| false);
+                0
             }
         }
     }
@@ -174,6 +211,7 @@ impl Client {
             chain_id: chain_id.to(),
             live: Arc::new(live),
             tip: Mutex::default(),
+            charges_data: OnceLock::new(),
         });
         let lanes = Arc::new(Lanes::new(stop.clone()));
         let watch = Arc::clone(&lanes).watch(Arc::clone(&link));

@@ -11,9 +11,12 @@
 //!             └─ overdue: same nonce, higher fee
 //! ```
 //!
+//! A chain that goes back takes transactions with it that were told of as mined. The lane keeps the latest of those, and
+//! sends again what does not come back by itself and would still succeed.
+//!
 //! Not here: what to call (`calls`), and whether a reverted transaction should be tried again (the caller knows).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -49,6 +52,8 @@ const BUMP_PERCENT: u128 = 25;
 const ESTIMATE_MARGIN_PERCENT: u64 = 25;
 /// Up to so many transactions in flight it is cheaper to ask for each receipt than for the block's list first.
 const FEW: usize = 3;
+/// Mined transactions kept by a lane, should the chain take them back.
+const MINED_KEPT: usize = 256;
 /// Overdue transactions looked after in one go.
 const UPKEEP_BATCH: usize = 32;
 /// JSON-RPC's code for trouble of the node's own, which says nothing about the transaction.
@@ -291,6 +296,19 @@ struct State {
     by_hash: HashMap<B256, u64>,
     /// Nonces given out whose transactions the node refused.
     gaps: BTreeSet<u64>,
+    /// The latest that were mined, in the order in which that was learned.
+    mined: VecDeque<Mined>,
+}
+
+/// A transaction whose receipt was told of.
+struct Mined {
+    nonce: u64,
+    block: u64,
+    request: TxRequest,
+    gas: u64,
+    fees: Fees,
+    raw: Bytes,
+    hashes: Vec<B256>,
 }
 
 impl State {
@@ -305,6 +323,23 @@ impl State {
     fn insert(&mut self, nonce: u64, sent: Sent) {
         self.by_hash.extend(sent.hashes.iter().map(|hash| (*hash, nonce)));
         self.sent.insert(nonce, sent);
+    }
+
+    /// Remembers what was mined, for as long as there is room.
+    fn bury(&mut self, mined: Mined) {
+        if self.mined.len() == MINED_KEPT {
+            self.mined.pop_front();
+        }
+        self.mined.push_back(mined);
+    }
+
+    /// What was mined after that block, by nonce; forgets it.
+    fn exhume(&mut self, after: u64) -> Vec<Mined> {
+        let (mut lost, kept): (Vec<Mined>, Vec<Mined>) =
+            std::mem::take(&mut self.mined).into_iter().partition(|mined| mined.block > after);
+        self.mined = kept.into();
+        lost.sort_by_key(|mined| mined.nonce);
+        lost
     }
 
     fn remove(&mut self, nonce: u64) -> Option<Sent> {
@@ -391,7 +426,7 @@ impl Lane {
         request: TxRequest,
     ) -> Result<(B256, watch::Receiver<Option<Outcome>>)> {
         let gas = match request.gas_limit {
-            Some(gas) => gas,
+            Some(gas) => gas.saturating_add(self.link.data_gas(&request).await),
             None => self.estimate(&request).await?,
         };
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
@@ -543,9 +578,54 @@ impl Lane {
         let Some(nonce) = state.by_hash.get(&receipt.hash).copied() else {
             return;
         };
-        if let Some(sent) = state.remove(nonce) {
-            sent.draft.outcome.send_replace(Some(Outcome::Mined(Box::new(receipt))));
+        if let Some(Sent { draft, fees, raw, hashes, .. }) = state.remove(nonce) {
+            let Draft { request, gas, outcome, _slot } = draft;
+            let block = receipt.block_number;
+            state.bury(Mined { nonce, block, request, gas, fees, raw, hashes });
+            outcome.send_replace(Some(Outcome::Mined(Box::new(receipt))));
         }
+    }
+
+    /// Sends once more what was mined after that block and is not any longer. Nodes put such transactions back among
+    /// those that wait, but need not. What would fail now is let go: it was told of once, and whoever wanted it sees the
+    /// chain go back and decides anew.
+    async fn restore(&self, after: u64) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let lost = {
+            let mut state = self.state.lock();
+            state.fresh = false;
+            state.exhume(after)
+        };
+        for mined in lost {
+            let mut again = None;
+            for hash in mined.hashes.iter().rev() {
+                again = again.or(fetch_receipt(&self.link, *hash).await?);
+            }
+            if let Some(receipt) = again {
+                self.state.lock().bury(Mined { block: receipt.block_number, ..mined });
+                continue;
+            }
+            let nonce = mined.nonce;
+            if self.state.lock().sent.contains_key(&nonce) {
+                continue;
+            }
+            let call = mined.request.as_call(self.address(), Some(mined.gas));
+            let simulated: Result<Bytes> =
+                self.link.rpc.request("eth_call", json!([call, "latest"])).await;
+            if simulated.is_err_and(|error| error.is_revert()) {
+                tracing::info!(address = %self.address(), nonce, "undone, and would fail now");
+                self.state.lock().gaps.insert(nonce);
+                continue;
+            }
+            tracing::info!(address = %self.address(), nonce, "undone by the chain; sent again");
+            let Mined { request, gas, fees, raw, hashes, .. } = mined;
+            let draft = Draft { request, gas, outcome: watch::channel(None).0, _slot: None };
+            let sent =
+                Sent { draft, fees, raw: raw.clone(), hashes, at: Instant::now(), missed: 0 };
+            self.state.lock().insert(nonce, sent);
+            self.push(raw).await;
+        }
+        Ok(())
     }
 
     fn displaced(&self, nonce: u64) {
@@ -735,10 +815,11 @@ impl Lanes {
         loop {
             let seen = match news.recv().await {
                 Ok(Update::Block(block)) => self.seen(&link, &block).await,
-                Ok(Update::Rewound { .. }) => {
-                    // Nonces may have gone back; what was mined may have to be sent again, which upkeep does.
-                    self.all().iter().for_each(|lane| lane.state.lock().fresh = false);
-                    Ok(())
+                Ok(Update::Rewound { to }) => {
+                    // Nonces may have gone back, and what was mined may be gone.
+                    let lanes = self.all();
+                    let restored = lanes.iter().map(|lane| lane.restore(to.number));
+                    futures::future::try_join_all(restored).await.map(|_| ())
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => self.ask_for_all(&link).await,
                 Err(broadcast::error::RecvError::Closed) => return,

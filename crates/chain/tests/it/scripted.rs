@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 pub(crate) const HUB: Address = Address::repeat_byte(0x11);
+/// Where nodes of Arbitrum chains answer questions about themselves.
+const NODE_INTERFACE: Address = Address::with_last_byte(0xc8);
 /// `TaskReopen(bytes32 indexed taskid)`: an event with nothing but an id.
 const EVENT: &str = "TaskReopen(bytes32)";
 
@@ -32,6 +34,10 @@ struct Script {
     failures: u32,
     /// What the hub says to calls of this selector; to others it says an address.
     refusals: Vec<([u8; 4], Bytes)>,
+    /// Gas that the chain charges for any data.
+    data_gas: Option<u64>,
+    /// Transactions handed in.
+    taken: Vec<Bytes>,
 }
 
 #[derive(Clone)]
@@ -90,6 +96,16 @@ impl Node {
         self.script.lock().refusals.push((selector, data.into()));
     }
 
+    /// Makes it a rollup that charges for data.
+    pub(crate) fn charge_data(&self, gas: u64) {
+        self.script.lock().data_gas = Some(gas);
+    }
+
+    /// Transactions handed in so far, as they came.
+    pub(crate) fn taken(&self) -> Vec<Bytes> {
+        self.script.lock().taken.clone()
+    }
+
     pub(crate) fn widest(&self) -> u64 {
         self.script.lock().widest
     }
@@ -119,6 +135,13 @@ impl Script {
         match method {
             "eth_chainId" => Ok(json!("0x1")),
             "eth_call" => self.call(&params[0]),
+            "eth_getTransactionCount" => Ok(json!("0x0")),
+            "eth_sendRawTransaction" => {
+                let raw: Bytes = serde_json::from_value(params[0].clone()).unwrap();
+                let hash = keccak256(&raw);
+                self.taken.push(raw);
+                Ok(json!(hash))
+            }
             "eth_getBlockByNumber" => Ok(self.block(&params[0])),
             "eth_getLogs" => self.logs(&params[0]),
             _ => Err(json!({ "code": -32601, "message": "no such method" })),
@@ -128,6 +151,11 @@ impl Script {
     /// Whatever the hub is asked at the start is an address.
     fn call(&self, call: &Value) -> Result<Value, Value> {
         let data: Bytes = serde_json::from_value(call["data"].clone()).unwrap();
+        let to: Address = serde_json::from_value(call["to"].clone()).unwrap();
+        if to == NODE_INTERFACE {
+            let words = |gas| [U256::from(gas); 3].map(|it| it.to_be_bytes::<32>()).concat();
+            return Ok(json!(Bytes::from(self.data_gas.map(words).unwrap_or_default())));
+        }
         match self.refusals.iter().find(|(selector, _)| data.starts_with(selector)) {
             Some((_, data)) => {
                 Err(json!({ "code": 3, "message": "execution reverted", "data": data }))

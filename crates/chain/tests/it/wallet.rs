@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use alloy_consensus::{Transaction, TxEnvelope};
+use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, U256, hex};
-use chain::{Cursor, ErrorKind, Pending, Reason, Receipt, TxRequest, Wallet, WalletOptions};
+use alloy_signer_local::PrivateKeySigner;
+use chain::{
+    Cursor, ErrorKind, Pending, Reason, Receipt, TxRequest, Update, Wallet, WalletOptions,
+};
 use devchain::Mining;
 use futures::future::join_all;
 use serde_json::json;
 
 use crate::embedded::Embedded;
+use crate::scripted::Node;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const NOBODY: Address = Address::repeat_byte(0xbb);
@@ -92,7 +98,7 @@ async fn an_overdue_transaction_is_replaced_by_one_that_pays_more() {
 async fn an_account_without_ether_is_told_so_and_others_go_on() {
     let node = Embedded::start(Mining::Instant).await;
     let rich = node.wallet(0, WalletOptions::default()).await;
-    let signer = alloy_signer_local::PrivateKeySigner::random();
+    let signer = PrivateKeySigner::random();
     let poor = Wallet::new(rich.client(), signer).await.unwrap();
     let refused = mined(&poor.send(payment()).await.unwrap()).await.unwrap_err();
     assert!(matches!(refused.kind(), ErrorKind::NoGas { .. }), "{refused}");
@@ -158,4 +164,86 @@ async fn a_node_that_restarts_is_found_again() {
     assert_eq!(node.nonce(wallet.address()).await, 2);
     let told = async { while news.next().await.unwrap().cursor().number < receipt.block_number {} };
     tokio::time::timeout(PATIENCE, told).await.expect("news of the block");
+}
+
+/// Reorganisations of every depth up to twenty, with transactions of one wallet in every block.
+#[tokio::test]
+async fn what_a_reorganisation_undoes_is_sent_again() {
+    let node = Embedded::start(Mining::Instant).await;
+    let wallet = node.wallet(0, WalletOptions::default()).await;
+    let mut news = wallet.client().follow(Cursor::START);
+    let mut told = Cursor::START;
+    let mut sent = 0;
+    for depth in [1_u64, 2, 3, 5, 8, 13, 20] {
+        for _ in 0..depth {
+            mined(&wallet.send(payment()).await.unwrap()).await.unwrap();
+            sent += 1;
+        }
+        node.ask("anvil_reorg", json!([depth, []])).await;
+        // All of them come back, without anybody asking.
+        let restored = async {
+            while wallet.client().ether(NOBODY).await.unwrap() < U256::from(sent) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, restored).await.expect("sent again");
+        assert_eq!(node.nonce(wallet.address()).await, sent, "each once");
+        // Whoever follows is led back and forth to the same place.
+        let head = wallet.client().head().await.unwrap();
+        let mut rewinds = 0;
+        let caught_up = async {
+            while told.hash != head.hash {
+                let update = news.next().await.unwrap();
+                if let Update::Rewound { to } = &update {
+                    assert!(to.number < told.number && told.number - to.number <= 2 * depth);
+                    rewinds += 1;
+                }
+                told = update.cursor();
+            }
+        };
+        tokio::time::timeout(PATIENCE, caught_up).await.expect("news of the other branch");
+        assert!(rewinds > 0, "depth {depth}");
+    }
+    // And it goes on.
+    mined(&wallet.send(payment()).await.unwrap()).await.unwrap();
+    assert_eq!(node.nonce(wallet.address()).await, sent + 1);
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_undone_before_anyone_heard_of_it_is_mined_all_the_same() {
+    let node = Embedded::start(Mining::Manual).await;
+    let resubmit_after = Duration::from_millis(100);
+    let wallet = node.wallet(0, WalletOptions { resubmit_after, ..WalletOptions::default() }).await;
+    let pending = wallet.send(payment()).await.unwrap();
+    while node.ask("eth_getTransactionByHash", json!([pending.hash()])).await.is_null() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Gone from the node, as if it had been restarted.
+    node.ask("anvil_dropAllTransactions", json!([])).await;
+    node.ask("evm_setAutomine", json!([true])).await;
+    mined(&pending).await.unwrap();
+    assert_eq!(wallet.client().ether(NOBODY).await.unwrap(), U256::from(1));
+}
+
+/// On a rollup that charges for data by gas, limits are raised by what its node says.
+#[tokio::test]
+async fn gas_for_data_is_added_where_a_chain_charges_for_it() {
+    let limit = async |answer: Option<u64>| {
+        let script = Node::start().await;
+        if let Some(gas) = answer {
+            script.charge_data(gas);
+        }
+        let client = chain::Client::connect_bare(&script.url).await.unwrap();
+        let wallet = Wallet::new(&client, PrivateKeySigner::random()).await.unwrap();
+        wallet.send(payment()).await.unwrap();
+        let raw = loop {
+            match script.taken().pop() {
+                Some(raw) => break raw,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        TxEnvelope::decode_2718(&mut &raw[..]).unwrap().gas_limit()
+    };
+    assert_eq!(limit(None).await, 21_000);
+    assert_eq!(limit(Some(150_000)).await, 21_000 + 300_000);
 }
