@@ -264,7 +264,13 @@ async fn a_chain_that_is_rewound_takes_the_book_along() {
     let before = market.book.last_block();
     let Order::App(order) = app.order.clone() else { panic!("an app order") };
     let close = calls::manage_app_order(market.client.hub(), &order, Operation::Close);
-    market.mine(&market.owner, close).await;
+    // By the node itself: a wallet would send again what its chain takes back.
+    let (owner, hub) = (market.owner.address(), market.client.hub());
+    let sent = json!([{ "from": owner, "to": hub, "data": close.data }]);
+    market.client.request("eth_sendTransaction", sent).await.expect("is mined");
+    let head = market.client.head().await.expect("a head").number;
+    let caught_up = tokio::time::timeout(PATIENCE, market.book.caught_up(head)).await;
+    assert_eq!(caught_up, Ok(true), "the book follows");
     assert_eq!(market.state(&app).await, (OrderStatus::Canceled, 0));
 
     market.client.request("evm_revert", json!([snapshot])).await.expect("is reverted");
