@@ -79,9 +79,7 @@ impl Scheduler {
         let (order_sender, order_news) = mpsc::channel(ORDER_QUEUE);
 
         let gate = Arc::new(Doorkeeper::new(config.clone(), Arc::clone(&books), worker_sender));
-        let chain_id = config.client.chain_id();
-        let results = Arc::clone(&config.results);
-        let desk = Arc::new(Desk::new(Arc::clone(&books), Arc::clone(&gate), results, chain_id));
+        let desk = Arc::new(Desk::new(&config, Arc::clone(&books), Arc::clone(&gate)));
 
         let feed = Feed {
             client: config.client.clone(),

@@ -10,27 +10,45 @@ use tasks::ReplicaState;
 use wire::Failure;
 use wire::scheduler::{ComputeLogs, ResultBody, SchedulerApi, SchedulerRefusal, TaskModel};
 
-use crate::books::Books;
-use crate::config::ResultStore;
+use crate::books::{Books, Entry};
+use crate::config::{Config, ResultStore};
 use crate::gate::Doorkeeper;
 use crate::model;
+use crate::past::Past;
 
 /// Answers from the books.
 pub(crate) struct Desk {
     books: Arc<Mutex<Books>>,
     gate: Arc<Doorkeeper>,
+    past: Past,
     results: Arc<dyn ResultStore>,
     chain_id: u64,
 }
 
 impl Desk {
-    pub(crate) fn new(
-        books: Arc<Mutex<Books>>,
-        gate: Arc<Doorkeeper>,
-        results: Arc<dyn ResultStore>,
-        chain_id: u64,
-    ) -> Self {
-        Self { books, gate, results, chain_id }
+    pub(crate) fn new(config: &Config, books: Arc<Mutex<Books>>, gate: Arc<Doorkeeper>) -> Self {
+        let (past, chain_id) = (Past::new(config), config.client.chain_id());
+        Self { books, gate, past, results: Arc::clone(&config.results), chain_id }
+    }
+
+    /// What `read` makes of the task, from the books or, if they have forgotten it, from the chain.
+    async fn entry<T>(
+        &self,
+        task: TaskId,
+        read: impl Fn(&Books, &Entry) -> T,
+    ) -> Result<T, SchedulerRefusal> {
+        {
+            let books = self.books.lock();
+            if let Some(entry) = books.entry(task) {
+                return Ok(read(&books, entry));
+            }
+        }
+        let past = self.past.task(task).await.map_err(|error| {
+            let told = format!("the chain does not say what became of {task}: {error}");
+            SchedulerRefusal::Unavailable(Failure::new("GM-4209", told, "ask again later"))
+        })?;
+        let entry = past.ok_or(SchedulerRefusal::NotFound)?;
+        Ok(read(&self.books.lock(), &entry))
     }
 }
 
@@ -41,9 +59,7 @@ impl SchedulerApi for Desk {
     }
 
     async fn task(&self, task: TaskId) -> Result<TaskModel, SchedulerRefusal> {
-        let books = self.books.lock();
-        let entry = books.entry(task).ok_or(SchedulerRefusal::NotFound)?;
-        Ok(model::task_model(&books, entry))
+        self.entry(task, model::task_model).await
     }
 
     async fn logs(
@@ -51,13 +67,9 @@ impl SchedulerApi for Desk {
         task: TaskId,
         reader: Address,
     ) -> Result<Vec<ComputeLogs>, SchedulerRefusal> {
-        let books = self.books.lock();
-        let entry = books.entry(task).ok_or(SchedulerRefusal::NotFound)?;
-        if entry.deal.deal.requester == reader {
-            Ok(model::logs(entry))
-        } else {
-            Err(SchedulerRefusal::Forbidden)
-        }
+        let (requester, logs) =
+            self.entry(task, |_, entry| (entry.deal.deal.requester, model::logs(entry))).await?;
+        if requester == reader { Ok(logs) } else { Err(SchedulerRefusal::Forbidden) }
     }
 
     async fn accept_result(

@@ -78,6 +78,14 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
+/// Something the chain logged about a task, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Happened {
+    pub(crate) block: u64,
+    pub(crate) at: UnixSeconds,
+    pub(crate) event: ChainEvent,
+}
+
 /// Something the chain did to a task.
 #[derive(Debug, Clone)]
 struct Logged {
@@ -504,42 +512,18 @@ impl Books {
             return;
         };
         entry.log.push(logged);
-        match &event.event {
-            MarketEvent::TaskInitialized { .. } => entry.initialized_block = block.number,
-            MarketEvent::Finalized { results, .. } => entry.results = Some(results.clone()),
-            _ => {}
-        }
+        entry.keep(block.number, &event.event);
         let before = entry.task.status();
         self.drive(then, task, its, effects);
         if let Some(entry) = self.entries.get_mut(&task) {
-            let after = entry.task.status();
-            if after != before {
-                entry.receipts.push((after, event.tx, block.number));
-            }
+            entry.receipt(before, event.tx, block.number);
         }
     }
 
     /// What a market event means to the task it is about.
     fn task_event(&self, block: &BlockNews<'_>, event: &MarketEvent) -> Option<Event> {
-        Some(match event {
-            MarketEvent::TaskInitialized { workerpool, .. } if *workerpool == self.workerpool => {
-                Event::Initialized
-            }
-            MarketEvent::Contributed { worker, hash, .. } => {
-                let weight = self.workers.get(worker).map(|entry| entry.weight);
-                Event::Contributed { worker: *worker, hash: *hash, weight }
-            }
-            MarketEvent::Consensus { hash, .. } => {
-                Event::Consensus { hash: *hash, at: block.timestamp }
-            }
-            MarketEvent::Revealed { worker, digest, .. } => {
-                Event::Revealed { worker: *worker, digest: *digest }
-            }
-            MarketEvent::Reopened { .. } => Event::Reopened,
-            MarketEvent::Finalized { .. } => Event::Finalized,
-            MarketEvent::Claimed { .. } => Event::Claimed,
-            _ => return None,
-        })
+        let weight = |worker| self.workers.get(&worker).map(|entry| entry.weight);
+        task_event(self.workerpool, block.timestamp, event, weight)
     }
 
     fn rescore(&mut self, worker: Address, change: impl Fn(U256) -> U256) {
@@ -789,17 +773,9 @@ impl Books {
             }
             book.open += 1;
             self.seq += 1;
-            let mut entry = Entry {
-                task: Task::new(task_id, id, index, deal.terms(), self.limits.task),
-                deal,
-                results: None,
-                initialized_block: 0,
-                receipts: Vec::new(),
-                outputs: BTreeMap::new(),
-                log: self.early.remove(&task_id).unwrap_or_default(),
-                seq: self.seq,
-                place: None,
-            };
+            let task = Task::new(task_id, id, index, deal.terms(), self.limits.task);
+            let mut entry = Entry::new(task, deal, self.seq);
+            entry.log = self.early.remove(&task_id).unwrap_or_default();
             entry.initialized_block = entry.replay();
             let ended = entry.task.status().is_final();
             self.entries.insert(task_id, entry);
@@ -818,6 +794,59 @@ impl Books {
 }
 
 impl Entry {
+    /// A task that these books never followed, with all that the chain logged about it.
+    pub(crate) fn of_the_past(
+        deal: Arc<DealSpec>,
+        index: U256,
+        limits: tasks::Limits,
+        story: &[Happened],
+    ) -> Self {
+        let task = Task::new(deal.task_id(index), deal.id, index, deal.terms(), limits);
+        let (start, pool) = (deal.deal.start, deal.deal.workerpool.pointer);
+        let mut entry = Self::new(task, deal, 0);
+        entry.task.record(start, Event::Noticed);
+        for Happened { block, at, event } in story {
+            entry.keep(*block, &event.event);
+            if let Some(its) = task_event(pool, *at, &event.event, |_| None) {
+                let before = entry.task.status();
+                entry.task.record(*at, its);
+                entry.receipt(before, event.tx, *block);
+            }
+        }
+        entry
+    }
+
+    fn new(task: Task, deal: Arc<DealSpec>, seq: u64) -> Self {
+        Self {
+            task,
+            deal,
+            results: None,
+            initialized_block: 0,
+            receipts: Vec::new(),
+            outputs: BTreeMap::new(),
+            log: Vec::new(),
+            seq,
+            place: None,
+        }
+    }
+
+    /// Keeps what is told of an event beyond what it does to the task.
+    fn keep(&mut self, block: u64, event: &MarketEvent) {
+        match event {
+            MarketEvent::TaskInitialized { .. } => self.initialized_block = block,
+            MarketEvent::Finalized { results, .. } => self.results = Some(results.clone()),
+            _ => {}
+        }
+    }
+
+    /// Keeps the transaction that brought the task from that status to where it is.
+    fn receipt(&mut self, before: Status, tx: B256, block: u64) {
+        let after = self.task.status();
+        if after != before {
+            self.receipts.push((after, tx, block));
+        }
+    }
+
     /// Records the whole log in a new task. The block of the initialisation, 0 if there is none.
     fn replay(&mut self) -> u64 {
         let mut initialized_block = 0;
@@ -872,6 +901,31 @@ fn next_batch(worker: &mut WorkerEntry) -> Option<(DealId, Vec<TaskId>)> {
     let batch = tasks.iter().take(SETTLE_MAX).map(|(_, task)| *task).collect();
     worker.settled_last = *deal;
     Some((*deal, batch))
+}
+
+/// What a market event means to the task it is about, if the task is that workerpool's.
+fn task_event(
+    pool: Address,
+    at: UnixSeconds,
+    event: &MarketEvent,
+    weight: impl Fn(Address) -> Option<U256>,
+) -> Option<Event> {
+    Some(match event {
+        MarketEvent::TaskInitialized { workerpool, .. } if *workerpool == pool => {
+            Event::Initialized
+        }
+        MarketEvent::Contributed { worker, hash, .. } => {
+            Event::Contributed { worker: *worker, hash: *hash, weight: weight(*worker) }
+        }
+        MarketEvent::Consensus { hash, .. } => Event::Consensus { hash: *hash, at },
+        MarketEvent::Revealed { worker, digest, .. } => {
+            Event::Revealed { worker: *worker, digest: *digest }
+        }
+        MarketEvent::Reopened { .. } => Event::Reopened,
+        MarketEvent::Finalized { .. } => Event::Finalized,
+        MarketEvent::Claimed { .. } => Event::Claimed,
+        _ => return None,
+    })
 }
 
 fn effect(entry: &Entry, action: Action) -> Option<Effect> {

@@ -92,6 +92,11 @@ impl DealReader {
         }
     }
 
+    /// The deal, asked for once. Its block is not known.
+    pub(crate) async fn read_once(&self, id: DealId) -> chain::Result<Arc<DealSpec>> {
+        self.try_read(id, 0).await.map(Arc::new)
+    }
+
     async fn try_read(&self, id: DealId, block: u64) -> chain::Result<DealSpec> {
         let deal = self.client.deal(id).await?;
         let (run_seconds, app) =

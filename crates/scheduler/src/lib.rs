@@ -13,6 +13,7 @@
 //! * `act` does: follows the chain, talks to workers, sends transactions. Nothing in it waits for a receipt.
 //! * `offers` keeps the pool's signed orders open in the market and its owner's stake sufficient.
 //! * `sms` asks the secret manager for the keys of enclaves.
+//! * `past` reads finished tasks again that the books have forgotten.
 //! * `gate` lets workers in; `api` answers `/tasks/{id}` and takes results.
 //!
 //! The chain is the memory: a restart reads it again from the oldest block with an unfinished deal. What is kept besides
@@ -27,6 +28,7 @@ mod error;
 mod gate;
 mod model;
 mod offers;
+mod past;
 pub mod plan;
 mod sms;
 

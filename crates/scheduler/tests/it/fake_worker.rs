@@ -1,14 +1,18 @@
 //! A worker that runs nothing: it knows the answer, or what it says instead.
 
-use alloy_primitives::{B256, Bytes, keccak256};
+use std::collections::HashMap;
+
+use alloy_primitives::{B256, Bytes, U256, keccak256};
+use chain::calls::Settlement;
 use chain::{Wallet, calls};
-use primitives::{ResultDigest, TaskId};
+use parking_lot::Mutex;
+use primitives::{DealId, ResultDigest, TaskId};
 use tokio::task::JoinHandle;
 use verdict::{result_hash, result_seal};
 use wire::Failure;
 use wire::link::{
-    Blame, Capabilities, ClientConfig, LinkClient, LinkError, RunFailure, ToScheduler, ToWorker,
-    WorkerLink,
+    Blame, Capabilities, ClientConfig, Enclave, LinkClient, LinkError, RunFailure, ToScheduler,
+    ToWorker, WorkerLink,
 };
 use wire::scheduler::SchedulerClient;
 
@@ -27,6 +31,18 @@ pub(crate) enum Manner {
     Silent,
     /// Leaves when it is given a task.
     Leaving,
+    /// Right, and settles many tasks with one transaction.
+    Settling,
+    /// Right, and has no luck with settling.
+    Unsettling,
+    /// Right, and leaves when it is told to settle.
+    LeavingUnsettled,
+}
+
+impl Manner {
+    fn settles(self) -> bool {
+        matches!(self, Self::Settling | Self::Unsettling | Self::LeavingUnsettled)
+    }
 }
 
 pub(crate) struct FakeWorker {
@@ -45,9 +61,10 @@ impl FakeWorker {
     pub(crate) async fn start(market: &Market, desk: &Desk, index: usize, manner: Manner) -> Self {
         let wallet = Wallet::new(&market.client, market.signer(index)).await.unwrap();
         market.stake(&wallet, 1_000).await;
-        let link = connect(market, desk, &wallet).await.unwrap();
+        let link = connect_as(market, desk, &wallet, manner.settles(), None).await.unwrap();
         let uploads = SchedulerClient::new(&desk.origin, market.client.chain_id()).unwrap();
-        let life = Life { wallet: wallet.clone(), manner, uploads };
+        let indices = Mutex::default();
+        let life = Life { wallet: wallet.clone(), manner, uploads, indices };
         Self { wallet, running: tokio::spawn(life.run(link)) }
     }
 }
@@ -56,6 +73,16 @@ pub(crate) async fn connect(
     market: &Market,
     desk: &Desk,
     wallet: &Wallet,
+) -> Result<WorkerLink, LinkError> {
+    connect_as(market, desk, wallet, false, None).await
+}
+
+pub(crate) async fn connect_as(
+    market: &Market,
+    desk: &Desk,
+    wallet: &Wallet,
+    settles: bool,
+    tee: Option<Enclave>,
 ) -> Result<WorkerLink, LinkError> {
     let config = ClientConfig {
         scheduler: desk.origin.clone(),
@@ -69,7 +96,8 @@ pub(crate) async fn connect(
             memory_bytes: 1 << 30,
             slots: 4,
             runtimes: vec!["wasm".into()],
-            ..Capabilities::default()
+            settles,
+            tee,
         },
         holding: Vec::new(),
     };
@@ -80,13 +108,15 @@ struct Life {
     wallet: Wallet,
     manner: Manner,
     uploads: SchedulerClient,
+    indices: Mutex<HashMap<TaskId, U256>>,
 }
 
 impl Life {
     async fn run(self, mut link: WorkerLink) {
         while let Some(Ok(message)) = link.receiver.recv().await {
             match message {
-                ToWorker::Assign { task_id, .. } => {
+                ToWorker::Assign { task_id, index, .. } => {
+                    self.indices.lock().insert(task_id, U256::from(index));
                     if self.manner == Manner::Leaving {
                         return;
                     }
@@ -106,7 +136,16 @@ impl Life {
                     let told = ToScheduler::Uploaded { task_id, location, callback_data };
                     link.sender.send(&told).await.unwrap();
                 }
-                ToWorker::Release { .. } | ToWorker::Settle { .. } => {}
+                ToWorker::Settle { deal_id, task_ids, authorization } => match self.manner {
+                    Manner::LeavingUnsettled => return,
+                    Manner::Unsettling => {
+                        let reason = "no luck".to_owned();
+                        let told = ToScheduler::Unsettled { task_ids, reason };
+                        link.sender.send(&told).await.unwrap();
+                    }
+                    _ => self.settle(&link, deal_id, task_ids, authorization).await,
+                },
+                ToWorker::Release { .. } => {}
             }
         }
     }
@@ -121,10 +160,14 @@ impl Life {
 
     fn found(&self, task_id: TaskId) -> Option<ToScheduler> {
         match self.manner {
-            Manner::Honest | Manner::Lying => Some(ToScheduler::Computed {
+            Manner::Honest
+            | Manner::Lying
+            | Manner::Settling
+            | Manner::Unsettling
+            | Manner::LeavingUnsettled => Some(ToScheduler::Computed {
                 task_id,
                 result_hash: result_hash(task_id, self.digest()),
-                stdout_tail: String::new(),
+                stdout_tail: "it says hello".into(),
                 stderr_tail: String::new(),
             }),
             Manner::Failing(blame) => Some(ToScheduler::Failed {
@@ -147,15 +190,41 @@ impl Life {
         let alone = client.deal(deal).await.unwrap().trust == alloy_primitives::U256::ONE;
         let digest = self.digest();
         let request = if alone {
-            let location = self.upload(link, task).await;
-            let text = format!("{{ \"storage\": \"ipfs\", \"location\": \"{location}\" }}");
-            let results = Bytes::from(text.into_bytes());
+            let results = self.results(link, task).await;
             calls::contribute_and_finalize(hub, task, digest, results, Bytes::new(), authorization)
         } else {
             let (hash, worker) = (result_hash(task, digest), self.wallet.address());
             calls::contribute(hub, task, hash, result_seal(worker, task, digest), authorization)
         };
         self.wallet.send(request).await.unwrap();
+    }
+
+    async fn settle(
+        &self,
+        link: &WorkerLink,
+        deal: DealId,
+        tasks: Vec<TaskId>,
+        authorization: Bytes,
+    ) {
+        let mut items = Vec::new();
+        for task in &tasks {
+            let index = self.indices.lock().get(task).copied().unwrap();
+            let results = self.results(link, *task).await;
+            items.push(Settlement { index, digest: self.digest(), results });
+        }
+        let request = calls::settle(self.wallet.client().hub(), deal, items, authorization);
+        let tx_hash = self.wallet.send(request).await.unwrap().hash();
+        for task_id in tasks {
+            let told = ToScheduler::Contributed { task_id, tx_hash };
+            link.sender.send(&told).await.unwrap();
+        }
+    }
+
+    /// The result is uploaded; this is what the chain keeps of it.
+    async fn results(&self, link: &WorkerLink, task: TaskId) -> Bytes {
+        let location = self.upload(link, task).await;
+        let text = format!("{{ \"storage\": \"ipfs\", \"location\": \"{location}\" }}");
+        Bytes::from(text.into_bytes())
     }
 
     async fn upload(&self, link: &WorkerLink, task: TaskId) -> String {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod book;
+mod enclaves;
 mod fake_worker;
 mod market;
+mod settlements;
 mod stories;

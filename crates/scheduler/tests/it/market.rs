@@ -11,7 +11,7 @@ use chain::deploy::{DeployConfig, deploy};
 use chain::{Client, TaskStatus, Wallet};
 use devchain::{Config as ChainConfig, DevChain};
 use orders::{AppOrder, DatasetOrder, Quartet, RequestOrder, WorkerpoolOrder, task_id};
-use primitives::{DealId, Nrlc, TaskId};
+use primitives::{DealId, Nrlc, Tag, TaskId};
 use scheduler::{Config, Handle, Limits, Scheduler};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -39,7 +39,7 @@ fn sign(signer: &PrivateKeySigner, hash: B256) -> Vec<u8> {
 pub(crate) struct Desk {
     pub(crate) handle: Handle,
     pub(crate) origin: Url,
-    client: SchedulerClient,
+    pub(crate) client: SchedulerClient,
 }
 
 impl Market {
@@ -123,6 +123,28 @@ impl Market {
         self.buy_from(order, trust, volume).await
     }
 
+    /// Makes a deal of one task that demands these enclaves.
+    pub(crate) async fn buy_enclave(&self, tag: Tag) -> TaskId {
+        let order = WorkerpoolOrder {
+            workerpool: self.workerpool,
+            volume: U256::ONE,
+            trust: U256::ONE,
+            tag,
+            salt: B256::random(),
+            ..WorkerpoolOrder::default()
+        };
+        let hash = order.hash(&self.client.domain());
+        let order = order.signed(sign(self.pool_owner.signer(), hash.0));
+        self.buy_from(order, 1, 1).await.1[0]
+    }
+
+    /// How many transactions that wallet has sent.
+    pub(crate) async fn sent_by(&self, wallet: Address) -> u64 {
+        let count = self.ask("eth_getTransactionCount", json!([wallet, "latest"])).await;
+        let count: alloy_primitives::U64 = serde_json::from_value(count).unwrap();
+        count.to()
+    }
+
     /// Makes a deal under that order.
     pub(crate) async fn buy_from(
         &self,
@@ -132,14 +154,21 @@ impl Market {
     ) -> (DealId, Vec<TaskId>) {
         let domain = self.client.domain();
         let (trust, size) = (U256::from(trust), U256::from(volume));
-        let app =
-            AppOrder { app: self.app, volume: size, salt: B256::random(), ..AppOrder::default() };
+        let tag = workerpool.tag;
+        let app = AppOrder {
+            app: self.app,
+            volume: size,
+            tag,
+            salt: B256::random(),
+            ..AppOrder::default()
+        };
         let request = RequestOrder {
             app: self.app,
             workerpool_max_price: workerpool.price,
             requester: self.requester.address(),
             volume: size,
             trust,
+            tag,
             params: r#"{"iexec_args":"hello"}"#.into(),
             salt: B256::random(),
             ..RequestOrder::default()
@@ -189,6 +218,22 @@ impl Desk {
             match model {
                 Some(model) if model.current_status == status => return model,
                 other => assert!(start.elapsed() < PATIENCE, "not {status}: {other:#?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the task waits for that, with such words, and gives them all.
+    pub(crate) async fn until_waits(&self, task: TaskId, code: &str, words: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let model = self.client.task(task).await.unwrap();
+            let waits = model.and_then(|model| model.waiting_for);
+            match waits {
+                Some(waits) if waits.code == code && waits.text.contains(words) => {
+                    return waits.text;
+                }
+                other => assert!(start.elapsed() < PATIENCE, "not {code}: {other:#?}"),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -250,7 +250,8 @@ async fn one_signature_opens_the_logs_of_all_schedulers_for_an_hour() {
                 404,
                 "task not found",
             ),
-        ]"#]].assert_eq(&format!("{statuses:#?}"));
+        ]"#]]
+    .assert_eq(&format!("{statuses:#?}"));
     let (status, _) = ask(&house, "/tasks/logs/challenge?address=nobody", None).await;
     assert_eq!(status, 400);
 }
