@@ -13,7 +13,8 @@ import {HubStorage} from "./HubStorage.sol";
 /// [dataset, its owner] [sponsor] [beneficiary] [callback], numbers, params
 /// ```
 /// Each of the twelve numbers takes as many bytes as it needs, said by its four bits of the lengths: 0 to 14, or 15 for
-/// a whole word. Parties that are nobody, or the requester, are left out.
+/// a whole word. Kept is its difference from what it usually is: one task, trust 1, stake ratio 30, scheduler's share 1 percent.
+/// Parties that are nobody, or the requester, are left out.
 library Deals {
     /// @dev The numbers come first and in the order of the record: both are read and written as one run of words.
     /// @param timeref Seconds, of the deal's category.
@@ -53,6 +54,8 @@ library Deals {
     uint256 private constant IS_LONG = 16;
 
     uint256 private constant NUMBERS = 12;
+    /// @dev What each number usually is, one byte each: kept is the difference (xor), which then is nothing at all.
+    bytes32 private constant USUAL = 0x000000010100001e010000000000000000000000000000000000000000000000;
     /// @dev Length of what every record begins with, and of a party.
     uint256 private constant FIXED = 124;
     uint256 private constant PARTY = 20;
@@ -81,60 +84,77 @@ library Deals {
         require(Records.write(key, content) != address(0));
     }
 
-    function encode(Terms memory terms, string calldata params) private pure returns (bytes memory) {
-        (uint256 lengths, bytes memory numbers) = encodeNumbers(terms);
+    function encode(Terms memory terms, string calldata params) private pure returns (bytes memory content) {
+        uint256 start;
+        assembly ("memory-safe") {
+            content := mload(0x40)
+            start := add(content, 32)
+        }
+        uint256 pos = start + 24;
+        pos = putParty(pos, terms.app);
+        pos = putParty(pos, terms.appOwner);
+        pos = putParty(pos, terms.workerpool);
+        pos = putParty(pos, terms.workerpoolOwner);
+        pos = putParty(pos, terms.requester);
         uint256 flags;
-        bytes memory parties;
         if (terms.dataset != address(0)) {
             flags |= HAS_DATASET;
-            parties = abi.encodePacked(terms.dataset, terms.datasetOwner);
+            pos = putParty(pos, terms.dataset);
+            pos = putParty(pos, terms.datasetOwner);
         }
         if (terms.sponsor != terms.requester) {
             flags |= HAS_SPONSOR;
-            parties = abi.encodePacked(parties, terms.sponsor);
+            pos = putParty(pos, terms.sponsor);
         }
         if (terms.beneficiary != terms.requester) {
             flags |= HAS_BENEFICIARY;
-            parties = abi.encodePacked(parties, terms.beneficiary);
+            pos = putParty(pos, terms.beneficiary);
         }
         if (terms.callback != address(0)) {
             flags |= HAS_CALLBACK;
-            parties = abi.encodePacked(parties, terms.callback);
+            pos = putParty(pos, terms.callback);
         }
-        return abi.encodePacked(
-            uint16(flags),
-            uint48(lengths),
-            uint128(uint256(terms.dealid)),
-            terms.app,
-            terms.appOwner,
-            terms.workerpool,
-            terms.workerpoolOwner,
-            terms.requester,
-            parties,
-            numbers,
-            params
-        );
+        uint256 lengths;
+        (lengths, pos) = putNumbers(pos, terms);
+        uint256 beginning = (flags << 176) | (lengths << 128) | uint128(uint256(terms.dealid));
+        bytes calldata text = bytes(params);
+        assembly ("memory-safe") {
+            // 24 bytes, before what is there already.
+            mstore(start, or(shl(64, beginning), shr(192, shl(192, mload(start)))))
+            calldatacopy(pos, text.offset, text.length)
+            let end := add(pos, text.length)
+            mstore(content, sub(end, start))
+            mstore(0x40, and(add(end, 31), not(31)))
+        }
     }
 
-    function encodeNumbers(Terms memory terms) private pure returns (uint256 lengths, bytes memory numbers) {
+    /// @dev Writes past the free memory pointer, as all of `encode` does. What follows overwrites the rest of the word.
+    function putParty(uint256 pos, address who) private pure returns (uint256) {
         assembly ("memory-safe") {
-            numbers := mload(0x40)
-            let end := add(numbers, 32)
+            mstore(pos, shl(96, who))
+        }
+        return pos + PARTY;
+    }
+
+    function putNumbers(uint256 pos, Terms memory terms) private pure returns (uint256 lengths, uint256 end) {
+        assembly ("memory-safe") {
+            end := pos
             for { let i := 0 } lt(i, NUMBERS) { i := add(i, 1) } {
-                let value := mload(add(terms, shl(5, i)))
-                let length := 0
-                for { let rest := value } rest { rest := shr(8, rest) } { length := add(length, 1) }
-                let code := length
-                if gt(length, 14) {
-                    code := 15
-                    length := 32
+                lengths := shl(4, lengths)
+                let value := xor(mload(add(terms, shl(5, i))), byte(i, USUAL))
+                if value {
+                    let length := 1
+                    for { let rest := shr(8, value) } rest { rest := shr(8, rest) } { length := add(length, 1) }
+                    let code := length
+                    if gt(length, 14) {
+                        code := 15
+                        length := 32
+                    }
+                    mstore(end, shl(sub(256, shl(3, length)), value))
+                    end := add(end, length)
+                    lengths := or(lengths, code)
                 }
-                mstore(end, shl(sub(256, shl(3, length)), value))
-                end := add(end, length)
-                lengths := or(shl(4, lengths), code)
             }
-            mstore(numbers, sub(end, add(numbers, 32)))
-            mstore(0x40, and(add(end, 63), not(31)))
         }
     }
 
@@ -196,7 +216,7 @@ library Deals {
             for { let i := 0 } lt(i, NUMBERS) { i := add(i, 1) } {
                 let bits := shl(3, and(shr(sub(44, shl(2, i)), lengths), 15))
                 if gt(bits, 112) { bits := 256 }
-                mstore(add(terms, shl(5, i)), shr(sub(256, bits), mload(pos)))
+                mstore(add(terms, shl(5, i)), xor(shr(sub(256, bits), mload(pos)), byte(i, USUAL)))
                 pos := add(pos, shr(3, bits))
             }
         }

@@ -225,7 +225,11 @@ contract Hub is IHubCore, Ledger, Matching {
 
         Seen memory workerpool = _seen(separator, workerpoolorder.structHash());
         deal.workerpool = workerpoolorder.workerpool;
-        (deal.workerpoolOwner, registered) = _ownerOf($.workerpoolregistry, workerpoolorder.workerpool);
+        (deal.workerpoolOwner, deal.stakeRatio, deal.schedulerRewardRatio) =
+            _ownPoolOf($.workerpoolregistry, deal.workerpool);
+        bool own = deal.workerpoolOwner != address(0);
+        registered = own;
+        if (!own) (deal.workerpoolOwner, registered) = _ownerOf($.workerpoolregistry, deal.workerpool);
         require(registered, "iExecV5-matchOrders-0x40");
         require(
             _signedOrPresigned(deal.workerpoolOwner, workerpool.word, workerpool.hash, workerpoolorder.sign),
@@ -254,9 +258,11 @@ contract Hub is IHubCore, Ledger, Matching {
         deal.startTime = block.timestamp;
         deal.botFirst = request.consumed;
         deal.botSize = volume;
-        deal.stakeRatio = IWorkerpool(deal.workerpool).m_workerStakeRatioPolicy();
+        if (!own) {
+            deal.stakeRatio = IWorkerpool(deal.workerpool).m_workerStakeRatioPolicy();
+            deal.schedulerRewardRatio = IWorkerpool(deal.workerpool).m_schedulerRewardRatioPolicy();
+        }
         deal.workerStake = deal.workerpoolPrice * deal.stakeRatio / 100;
-        deal.schedulerRewardRatio = IWorkerpool(deal.workerpool).m_schedulerRewardRatioPolicy();
 
         _consume(app, volume);
         if (deal.dataset != address(0)) _consume(dataset, volume);

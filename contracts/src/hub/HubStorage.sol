@@ -10,14 +10,13 @@ import {IexecLibCore_v5} from "../libraries/IexecLibCore_v5.sol";
 /// results are written once and kept as code; see `Records`.
 ///
 /// Packed words, from the low bit:
-/// - account: stake 96, locked 96, score 64
+/// - account: stake 96, locked 96, score 64; the hub's own is `Layout.held`
 /// - order: presigner 160, consumed 96
 /// - task: see `Tasks`
 library HubStorage {
-    /// @dev keccak256(abi.encode(uint256(keccak256("gristmill.storage.Hub")) - 1)) & ~bytes32(uint256(0xff))
-    bytes32 internal constant NAMESPACE = keccak256(
-        abi.encode(uint256(keccak256("gristmill.storage.Hub")) - 1)
-    ) & ~bytes32(uint256(0xff));
+    /// @dev keccak256(abi.encode(uint256(keccak256("gristmill.storage.Hub")) - 1)) & ~bytes32(uint256(0xff)).
+    /// As a literal, because the compiler would compute it anew at every use.
+    bytes32 internal constant NAMESPACE = 0xfe88eda4e27b4947c08be7c8e1e6b6cc61ff84606710317a54649b069642fb00;
 
     /// @notice One worker's word on a task.
     /// @param head Packed; see `Tasks`.
@@ -36,6 +35,7 @@ library HubStorage {
         Ballot[4096] ballots;
     }
 
+    /// @param held The hub's own balance, which is all its account ever has. A match reads it with the registry.
     /// @param domainChainId Chain id that order hashes are made with; 0 until configured.
     /// @param timerefs Of each category plus one, or zero: then see the category.
     /// @param wide See `Narrow`. @param longRecords What is too long to be code.
@@ -44,9 +44,10 @@ library HubStorage {
         address token;
         uint96 supply;
         address appregistry;
+        uint96 held;
+        address workerpoolregistry;
         uint96 domainChainId;
         address datasetregistry;
-        address workerpoolregistry;
         address v3hub;
         address teebroker;
         uint256 callbackgas;

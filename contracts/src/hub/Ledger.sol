@@ -28,6 +28,10 @@ abstract contract Ledger is IHubEvents {
     /* ACCOUNTS */
 
     function _account(address who) internal view returns (Account memory account) {
+        if (who == address(this)) {
+            account.stake = _heldBalance();
+            return account;
+        }
         uint256 word = HubStorage.data().accounts[who];
         bytes32 key = bytes32(uint256(uint160(who)));
         account.stake = Narrow.get(word & Narrow.MAX_96, Narrow.MAX_96, Narrow.STAKE, key);
@@ -35,11 +39,22 @@ abstract contract Ledger is IHubEvents {
         account.score = Narrow.get(word >> 192, Narrow.MAX_64, Narrow.SCORE, key);
     }
 
+    /// @dev The hub itself never locks anything, nor works.
     function _setAccount(address who, Account memory account) internal {
+        if (who == address(this)) return _setHeldBalance(account.stake);
         bytes32 key = bytes32(uint256(uint160(who)));
         HubStorage.data().accounts[who] = Narrow.put(account.stake, Narrow.MAX_96, Narrow.STAKE, key)
             | (Narrow.put(account.locked, Narrow.MAX_96, Narrow.LOCKED, key) << 96)
             | (Narrow.put(account.score, Narrow.MAX_64, Narrow.SCORE, key) << 192);
+    }
+
+    function _heldBalance() private view returns (uint256) {
+        return Narrow.get(HubStorage.data().held, Narrow.MAX_96, Narrow.STAKE, bytes32(uint256(uint160(address(this)))));
+    }
+
+    function _setHeldBalance(uint256 balance) private {
+        HubStorage.data().held =
+            uint96(Narrow.put(balance, Narrow.MAX_96, Narrow.STAKE, bytes32(uint256(uint160(address(this))))));
     }
 
     function _supply() internal view returns (uint256) {
@@ -107,9 +122,7 @@ abstract contract Ledger is IHubEvents {
     }
 
     function _settle(Held memory held) internal {
-        Account memory hub = _account(address(this));
-        hub.stake = hub.stake + held.locked - held.released;
-        _setAccount(address(this), hub);
+        _setHeldBalance(_heldBalance() + held.locked - held.released);
     }
 
     /* SUPPLY */

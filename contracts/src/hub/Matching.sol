@@ -61,6 +61,25 @@ abstract contract Matching is Authority {
         }
     }
 
+    /// @dev The same of a workerpool, which comes with its policy.
+    function _ownPoolOf(address registry, address entry)
+        internal
+        view
+        returns (address owner, uint256 stakeRatio, uint256 schedulerRatio)
+    {
+        bytes4 question = Rules.OWNER_AND_POLICY_OF;
+        assembly ("memory-safe") {
+            let answer := mload(0x40)
+            mstore(0, question)
+            mstore(4, entry)
+            if and(gt(returndatasize(), 95), staticcall(gas(), registry, 0, 36, answer, 96)) {
+                owner := mload(answer)
+                stakeRatio := mload(add(answer, 32))
+                schedulerRatio := mload(add(answer, 64))
+            }
+        }
+    }
+
     /// @dev Only for entries that are not the registry's own the entry itself is asked, and then the registry for those
     /// before it.
     function _ownerOf(address registry, address entry) internal view returns (address owner, bool registered) {

@@ -29,6 +29,8 @@ library Rules {
 
     /// @dev ERC-721.
     bytes4 internal constant OWNER_OF = 0x6352211e;
+    /// @dev Of our own registry of workerpools: ownerAndPolicyOf(address).
+    bytes4 internal constant OWNER_AND_POLICY_OF = 0x55f032d8;
 
     /// @notice A dataset may ask for a TEE, but which one is up to the app and the requester.
     function withoutFramework(bytes32 tag) internal pure returns (bytes32) {

@@ -23,6 +23,11 @@ interface ITokenSpender {
         returns (bool);
 }
 
+/// @notice The same, as the token calls it: whatever it answers, or nothing.
+interface IApprovalReceiver {
+    function receiveApproval(address sender, uint256 amount, address token, bytes calldata data) external;
+}
+
 /// @notice The part of ERC-20 the hub needs of its token.
 interface IERC20Token {
     function transfer(address to, uint256 amount) external returns (bool);

@@ -23,6 +23,8 @@ library Records {
     /// push4 266cf109, mstore(0), staticcall(gas, caller, 28, 4, 0, 0), revert if it failed,
     /// returndatacopy(0, 0, returndatasize), return(0, returndatasize).
     bytes31 private constant CREATION_CODE = 0x63266cf1095f525f5f6004601c335afa15601b573d5f5f3e3d5ff35b5f5ffd;
+    /// @dev keccak256 of it.
+    bytes32 private constant CREATION_HASH = 0x5f5b5c1a4c9fb0e18c215e4713740987b25a9ac013690a1e26bf06166671bad9;
 
     function creationCode() internal pure returns (bytes memory) {
         return abi.encodePacked(CREATION_CODE);
@@ -62,7 +64,7 @@ library Records {
     }
 
     function addressOf(bytes32 key) internal view returns (address record) {
-        bytes32 hash = keccak256(abi.encodePacked(CREATION_CODE));
+        bytes32 hash = CREATION_HASH;
         assembly ("memory-safe") {
             let free := mload(0x40)
             mstore(free, or(shl(248, 0xff), shl(88, address())))
