@@ -249,6 +249,7 @@ impl Place {
             dir: root.join("work"),
             slots: self.settings.need("worker.slots")?,
             allow_private: self.settings.need("worker.allow_private")?,
+            tee: worker::Tee::Off,
             lie: false,
         };
         let worker = Worker::start(config, self.stop.child_token()).await.or_fail(

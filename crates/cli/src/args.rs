@@ -33,6 +33,12 @@ pub enum Command {
     Up(UpArgs),
     /// Show what became of a task.
     Task(TaskArgs),
+    /// Say why a request order is not matched, and what would help.
+    Order {
+        /// What to know.
+        #[command(subcommand)]
+        command: OrderCommand,
+    },
     /// Show an account's stake, deposit into it, withdraw from it.
     Account {
         /// What to do.
@@ -86,6 +92,40 @@ pub struct ChainAccess {
     /// A file with the private key, as 64 hexadecimal digits.
     #[arg(long, env = "GRISTMILL_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be asked about an order.
+#[derive(Debug, Subcommand)]
+pub enum OrderCommand {
+    /// Which check refuses a request, and the least change that would make it match.
+    Why(WhyArgs),
+}
+
+/// `gristmill order why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The request order: its hash, or a JSON file with it.
+    pub request: String,
+
+    /// Judge this app order instead of searching the book; needs --workerpool-order too. A hash or a file.
+    #[arg(long, value_name = "ORDER", requires = "workerpool_order")]
+    pub app_order: Option<String>,
+
+    /// Judge this dataset order. A hash or a file.
+    #[arg(long, value_name = "ORDER", requires = "app_order")]
+    pub dataset_order: Option<String>,
+
+    /// Judge this workerpool order. A hash or a file.
+    #[arg(long, value_name = "ORDER", requires = "app_order")]
+    pub workerpool_order: Option<String>,
+
+    /// The origin of the market. Default: one that runs on this machine.
+    #[arg(long, env = "GRISTMILL_MARKET", value_name = "URL")]
+    pub market: Option<url::Url>,
 
     /// Print one JSON object.
     #[arg(long)]
@@ -178,6 +218,11 @@ pub struct UpArgs {
     /// The port of the one origin; 0 takes a free one.
     #[arg(long, env = "GRISTMILL_PORT", default_value_t = 4747)]
     pub port: u16,
+
+    /// Simulate trusted execution although --host is not loopback. Secrets given to tasks are then anybody's who runs a
+    /// worker here: only for development.
+    #[arg(long)]
+    pub simulate_tee_in_public: bool,
 
     /// Print one JSON object on stdout when ready, and nothing else.
     #[arg(long)]

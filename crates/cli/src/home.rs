@@ -84,7 +84,7 @@ fn empty(path: &Path) -> io::Result<()> {
     let ours = path.join("version").exists();
     let mut names = vec!["version", "market.json", "service.key"];
     if ours {
-        names.extend(["chain", "store", "blobs", "workers"]);
+        names.extend(["chain", "store", "blobs", "workers", "vault"]);
     }
     for name in names {
         let entry = path.join(name);

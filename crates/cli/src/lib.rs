@@ -11,6 +11,7 @@ pub mod failure;
 pub mod home;
 pub mod market;
 pub mod offers;
+pub mod order;
 pub mod progress;
 pub mod provide;
 pub mod purchase;

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use gristmill::apart::{self, Service};
 use gristmill::args::{
-    AccountCommand, Cli, Command, ConfigArgs, ConfigCommand, TaskCommand, WorkerpoolCommand,
+    AccountCommand, Cli, Command, ConfigArgs, ConfigCommand, OrderCommand, TaskCommand,
+    WorkerpoolCommand,
 };
 use gristmill::chain_deploy::ChainCommand;
 use gristmill::failure::Failure;
-use gristmill::{chain_deploy, provide, run, task, up};
+use gristmill::{chain_deploy, order, provide, run, task, up};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -42,6 +43,7 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Run(args) => run::run(*args).await,
         Command::Up(args) => up::up(args).await,
         Command::Task(args) => task::task(args.command).await,
+        Command::Order { command } => order::order(command).await,
         Command::Account { command } => provide::account(command).await,
         Command::Workerpool { command } => provide::workerpool(command).await,
         Command::Orderbook(args) => apart::serve(Service::Orderbook, args).await,
@@ -75,6 +77,7 @@ fn asks_for_json(command: &Command) -> bool {
             ChainCommand::Deploy(args) => args.json,
             ChainCommand::Serve(_) => false,
         },
+        Command::Order { command: OrderCommand::Why(args) } => args.json,
         Command::Config(ConfigArgs { command: ConfigCommand::Show { json, .. } }) => *json,
         Command::Account { command } => match command {
             AccountCommand::Show { access, .. }

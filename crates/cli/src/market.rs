@@ -39,8 +39,10 @@ use store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
+use wire::compass::{Compass, WorkerpoolEntry};
 use wire::description::{self, Description};
-use wire::market::MarketClient;
+use wire::market::{FeedLimits, MarketClient, feed};
+use wire::openapi::{self, Door};
 use wire::scheduler::UploadLimits;
 use worker::Worker;
 
@@ -85,9 +87,17 @@ pub struct MarketConfig {
     pub liars: usize,
     /// Time between blocks; they are made on demand without.
     pub block_time_ms: Option<u64>,
+    /// Whether trusted execution may be simulated even where others than this machine can use it.
+    pub simulate_tee_in_public: bool,
 }
 
 impl MarketConfig {
+    /// Whether tasks that ask for trusted execution are run by software enclaves, which protect nothing: always on a
+    /// market that only this machine reaches, elsewhere only when told so.
+    fn simulates_tee(&self) -> bool {
+        self.host.is_loopback() || self.simulate_tee_in_public
+    }
+
     /// The market that the flags describe, kept nowhere.
     pub fn of(shape: &ShapeArgs, host: IpAddr, port: u16) -> Self {
         Self {
@@ -98,6 +108,7 @@ impl MarketConfig {
             workers: shape.workers.into(),
             liars: shape.dev_lying_workers.into(),
             block_time_ms: shape.block_time_ms,
+            simulate_tee_in_public: false,
         }
     }
 }
@@ -337,6 +348,7 @@ struct Services {
     client: Client,
     market: MarketClient,
     orderbook: orderbook::Handle,
+    vault: vault::Handle,
     blobs: Blobs,
     schedulers: Vec<scheduler::Handle>,
     workers: Vec<worker::Handle>,
@@ -360,15 +372,23 @@ impl Services {
             Exit::Market,
             "the order book does not start",
         )?;
+        let vault = vault_of(ground, &client, config).await?;
         // Schedulers publish their offers as soon as they start.
-        ground.origin.let_in(wire::market::router(orderbook.api()));
+        ground.origin.let_in(wire::market::router(orderbook.api()).merge(vault.router()));
         let market = MarketClient::new(&ground.origin.url, config.chain_id).or_fail(
             "GM-5012",
             Exit::Market,
             "the market's own origin is not usable",
         )?;
-        let mut services =
-            Self { client, market, orderbook, blobs, schedulers: Vec::new(), workers: Vec::new() };
+        let mut services = Self {
+            client,
+            market,
+            orderbook,
+            vault,
+            blobs,
+            schedulers: Vec::new(),
+            workers: Vec::new(),
+        };
         let kept = ground.store(config, "schedulers").await?;
         for (pool, workerpool) in founded.workerpools.iter().enumerate() {
             let scheduler = services.scheduler(ground, pool, *workerpool, config, kept.clone());
@@ -431,16 +451,28 @@ impl Services {
                 UploadLimits::default(),
             ))
             .merge(wire::link::router(schedulers.map(scheduler::Handle::gate)))
+            .merge(self.vault.router())
+            .merge(feed(self.client.chain_id(), self.orderbook.changes(), FeedLimits::default()))
             .merge(self.blobs.router());
-        let bare = describe(ground, founded, self.client.chain_id(), Vec::new());
+        let bare = describe(
+            ground,
+            founded,
+            self.client.chain_id(),
+            self.vault.is_simulated(),
+            Vec::new(),
+        );
+        let signposts = Arc::new(Signposts { described: described.clone(), bare });
         let describe_now = {
-            let described = described.clone();
-            let bare = bare.clone();
-            move || described.get().unwrap_or(&bare).clone()
+            let signposts = signposts.clone();
+            move || signposts.now().clone()
         };
+        let routes = routes
+            .merge(wire::compass::router(signposts))
+            .merge(openapi::router(&Door::MARKET, env!("CARGO_PKG_VERSION")));
         ground.origin.let_in(routes.merge(description::router(describe_now)));
         let apps = apps::register(&self.client, &self.market, &self.blobs).await?;
-        let description = describe(ground, founded, self.client.chain_id(), apps);
+        let description =
+            describe(ground, founded, self.client.chain_id(), self.vault.is_simulated(), apps);
         Ok(described.get_or_init(|| description).clone())
     }
 
@@ -496,6 +528,7 @@ impl Services {
                     dir: place.dir.join(format!("{pool}-{number}")),
                     slots: SLOTS,
                     allow_private: false,
+                    tee: worker::Tee::Off,
                     lie,
                 };
                 let handle = Worker::start(config, ground.stop.child_token()).await.or_fail(
@@ -533,6 +566,54 @@ impl Services {
     }
 }
 
+/// The vault of this market, which gives secrets to simulated enclaves where that is allowed.
+async fn vault_of(
+    ground: &Ground,
+    client: &Client,
+    config: &MarketConfig,
+) -> Result<vault::Handle, Failure> {
+    let key = vault::KeySource::File(ground.place(config, "vault")?.join("storage.key"));
+    let store = ground.store(config, "vault").await?;
+    let mut vault = vault::Config::new(client.clone(), store, key, ground.origin.url.clone());
+    vault.ipfs_gateway = Some(ground.origin.url.clone());
+    vault.simulate_in_public = config.simulate_tee_in_public;
+    if config.simulates_tee() {
+        vault.tee = vault::Tee::SimulatedTdx;
+    }
+    vault::Vault::start(vault, ground.stop.child_token()).await.or_fail(
+        "GM-5012",
+        Exit::Market,
+        "the vault does not start",
+    )
+}
+
+/// What this market says of itself, so far: apps are known a little later than the rest.
+struct Signposts {
+    described: Arc<OnceLock<Description>>,
+    bare: Description,
+}
+
+impl Signposts {
+    fn now(&self) -> &Description {
+        self.described.get().unwrap_or(&self.bare)
+    }
+}
+
+impl Compass for Signposts {
+    fn workerpool(&self, chain_id: u64, workerpool: Address) -> Option<WorkerpoolEntry> {
+        let description = self.now();
+        let known = description.workerpools.iter().find(|one| one.address == workerpool)?;
+        let api_url = known.api_url.clone().filter(|_| chain_id == description.chain_id)?;
+        Some(WorkerpoolEntry { api_url, name: known.description.clone() })
+    }
+
+    fn iapp(&self, chain_id: u64, name: &str) -> Option<Address> {
+        let description = self.now();
+        let known = description.apps.iter().find(|one| one.name == name);
+        known.filter(|_| chain_id == description.chain_id).map(|one| one.address)
+    }
+}
+
 /// What workers of one process share.
 struct Workplace<'a> {
     dir: &'a Path,
@@ -549,6 +630,7 @@ fn describe(
     ground: &Ground,
     founded: &Founded,
     chain_id: u64,
+    simulates_tee: bool,
     apps: Vec<description::App>,
 ) -> Description {
     let origin = Origin::text(&ground.origin.url);
@@ -578,7 +660,7 @@ fn describe(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gateway: None,
         sms: None,
-        simulated: None,
+        simulated: simulates_tee.then_some(true),
         origin,
     }
 }

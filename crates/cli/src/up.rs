@@ -29,6 +29,7 @@ pub async fn up(args: UpArgs) -> Result<(), Failure> {
     }
     let config = MarketConfig {
         data_dir: Some(data_dir),
+        simulate_tee_in_public: args.simulate_tee_in_public,
         ..MarketConfig::of(&args.shape, args.host, args.port)
     };
     let market = Market::start(config).await?;

@@ -3,6 +3,7 @@
 //! * [`Gristmill`] runs verbs of the binary to their end.
 //! * [`House`] is a market kept by `gristmill up`, on a free port, in a directory of its own.
 //! * [`original`] puts the original contracts on a chain.
+//! * [`Apart`] is a market of separate processes, each killed and started alone.
 //! * [`programs`] makes small WebAssembly programs, good and bad.
 //! * [`eventually`] waits for a condition, and fails with its name.
 //!
@@ -16,12 +17,14 @@
 //! have tests of their own. Everything is found under a home of its own, so tests run beside each other and beside a
 //! market that somebody keeps on this machine.
 
+mod apart;
 mod command;
 mod house;
 pub mod original;
 pub mod programs;
 mod wait;
 
+pub use apart::{Apart, Service};
 pub use command::{Gristmill, Ran};
 pub use house::{House, HouseConfig};
 pub use wait::eventually;

@@ -14,6 +14,7 @@ mod liar;
 mod original_contracts;
 mod refund;
 mod refusals;
+mod services_apart;
 mod start;
 mod trust;
 
