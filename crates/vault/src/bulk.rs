@@ -5,16 +5,18 @@
 //! held against the deal by the hub, and one that does not fit stands for nothing. The task runs all the same: the program
 //! sees what is missing.
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, Bytes, U256};
+use alloy_sol_types::SolCall;
 use bindings::hub::{Hub, IexecLibOrders_v5};
 use chain::Task;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use orders::{DatasetOrder, OrderKind};
-use serde_json::Value;
+use serde_json::{Value, json};
 use wire::json::SAFE_INTEGER_MAX;
 use wire::market::Order;
+use wire::sms::SessionError;
 
-use crate::facts::{DatasetFacts, Reader};
+use crate::facts::{DatasetFacts, Reader, undescribed};
 
 /// The longest list, in bytes: a slice of hundreds of orders.
 const LIST_BYTES_MAX: u64 = 1024 * 1024;
@@ -26,23 +28,27 @@ const VOLUME_MIN: u64 = SAFE_INTEGER_MAX - 1;
 const AT_ONCE: usize = 8;
 
 /// File names and datasets of the task's slice, in order. What cannot be fetched or read is an empty slice.
+///
+/// # Errors
+/// The chain or the safe does not answer: then nobody knows what fits.
 pub(crate) async fn datasets(
     reader: &Reader<'_>,
     cid: &str,
     task: &Task,
-) -> Vec<(String, Option<DatasetFacts>)> {
+) -> Result<Vec<(String, Option<DatasetFacts>)>, SessionError> {
     let Some(orders) = slice(reader, cid, task.index).await else {
-        tracing::warn!(deal = %task.deal, index = %task.index, "the slice of a bulk request cannot be read");
-        return Vec::new();
+        let (deal, index) = (task.deal, task.index);
+        tracing::warn!(%deal, %index, "the slice of a bulk request cannot be read");
+        return Ok(Vec::new());
     };
     futures::stream::iter(orders)
         .map(|order| async move {
             let name = order.dataset.to_string();
-            let usable = fits(reader, &order, task).await;
-            (name, if usable { reader.usable(order.dataset).await } else { None })
+            let usable = fits(reader, &order, task).await?;
+            Ok((name, if usable { reader.usable(order.dataset).await? } else { None }))
         })
         .buffered(AT_ONCE)
-        .collect()
+        .try_collect()
         .await
 }
 
@@ -70,9 +76,13 @@ async fn list(reader: &Reader<'_>, cid: &str) -> Option<Vec<Value>> {
     serde_json::from_slice(&content).ok()
 }
 
-async fn fits(reader: &Reader<'_>, order: &DatasetOrder, task: &Task) -> bool {
+async fn fits(
+    reader: &Reader<'_>,
+    order: &DatasetOrder,
+    task: &Task,
+) -> Result<bool, SessionError> {
     if order.dataset == Address::ZERO || order.volume < U256::from(VOLUME_MIN) {
-        return false;
+        return Ok(false);
     }
     let order = IexecLibOrders_v5::DatasetOrder {
         dataset: order.dataset,
@@ -86,6 +96,13 @@ async fn fits(reader: &Reader<'_>, order: &DatasetOrder, task: &Task) -> bool {
         sign: order.sign.clone(),
     };
     let client = reader.guard.client();
-    let call = Hub::assertDatasetDealCompatibilityCall { datasetOrder: order, dealId: task.deal.0 };
-    client.view(client.hub(), call).await.is_ok()
+    let deal = task.deal.0;
+    let call = Hub::assertDatasetDealCompatibilityCall { datasetOrder: order, dealId: deal };
+    // It returns nothing; all that it says is whether it reverts.
+    let call = json!([{"to": client.hub(), "data": Bytes::from(call.abi_encode())}, "latest"]);
+    match client.request("eth_call", call).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_retryable() => Err(undescribed(error)),
+        Err(_) => Ok(false),
+    }
 }

@@ -116,24 +116,31 @@ impl Reader<'_> {
             return Ok(Inputs::Dataset(Box::new(DatasetFacts { url, checksum, key })));
         }
         match &params.bulk_cid {
-            Some(cid) => Ok(Inputs::Bulk(bulk::datasets(self, cid, task).await)),
+            Some(cid) => Ok(Inputs::Bulk(bulk::datasets(self, cid, task).await?)),
             None => Ok(Inputs::Open),
         }
     }
 
     /// Where a dataset is and what it must have as its checksum; nothing if the chain does not say.
     async fn located(&self, dataset: Address) -> Result<Option<(String, String)>, SessionError> {
-        let info = self.client().dataset(dataset).await.map_err(undescribed)?;
+        let info = match self.client().dataset(dataset).await {
+            Ok(info) => info,
+            Err(error) if error.is_unknown() => return Ok(None),
+            Err(error) => return Err(undescribed(error)),
+        };
         let url = wire::multiaddr::to_text(&info.multiaddr);
         let url = url.filter(|_| !info.checksum.is_zero());
         Ok(url.map(|url| (url, info.checksum.to_string())))
     }
 
     /// A dataset of a bulk request, if all of it is there.
-    pub(crate) async fn usable(&self, dataset: Address) -> Option<DatasetFacts> {
-        let (url, checksum) = self.located(dataset).await.ok()??;
-        let key = self.secret(&SecretId::Dataset(dataset)).await.ok()??;
-        Some(DatasetFacts { url, checksum, key })
+    pub(crate) async fn usable(
+        &self,
+        dataset: Address,
+    ) -> Result<Option<DatasetFacts>, SessionError> {
+        let Some((url, checksum)) = self.located(dataset).await? else { return Ok(None) };
+        let key = self.secret(&SecretId::Dataset(dataset)).await?;
+        Ok(key.map(|key| DatasetFacts { url, checksum, key }))
     }
 
     /// Those that do not exist are left out: the program sees that they are missing.
@@ -206,7 +213,7 @@ impl Reader<'_> {
     }
 }
 
-fn undescribed(error: chain::Error) -> SessionError {
+pub(crate) fn undescribed(error: chain::Error) -> SessionError {
     tracing::warn!(%error, "what a task is about cannot be read from the chain");
     SessionError::GetTaskDescriptionFailed
 }

@@ -340,6 +340,37 @@ async fn without_what_it_needs_there_is_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_was_altered_is_not_given() {
+    let world = World::open().await;
+    let store = Store::in_memory().await.expect("opens");
+    let door = world.vault(|config| config.store = store.clone()).await;
+    let requester = world.requester.address();
+    for key in ["mine", "other"] {
+        world.put(&door, requesters(requester, key), key, &world.requester).await;
+    }
+    let task = world.task(r#"{"iexec_secrets":{"1":"mine"}}"#, false, TDX).await;
+    let asked = world.authorization(task, world.enclave_of(&door, task).await);
+    assert_eq!(world.refusal(&door, &asked).await, None);
+
+    let row = async |key| {
+        let row = store.sealed("requester", requester.as_slice(), key).await;
+        row.expect("reads").expect("is there")
+    };
+    let (mine, other) = (row("mine").await, row("other").await);
+    let mut flipped = mine.clone();
+    *flipped.sealed.last_mut().expect("a byte") ^= 1;
+    let swapped = store::SealedRow { sealed: other.sealed, ..mine.clone() };
+    let older = store::SealedRow { version: mine.version + 1, ..mine.clone() };
+    let mut now = mine;
+    for altered in [flipped, swapped, older] {
+        assert!(store.replace_sealed(&now, &altered).await.expect("writes"));
+        assert_eq!(world.refusal(&door, &asked).await, Some(SessionError::StorageCallFailed));
+        now = altered;
+    }
+    assert!(contains(&logged(), "a secret in the store was altered"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nothing_trusted_runs_nothing_is_given() {
     let world = World::open().await;
     let on = world.vault(|_| ()).await;
