@@ -144,7 +144,7 @@ impl Ledger for Client {
 }
 
 /// All answers from one call; nothing if the node does not go along with it.
-async fn all_at_once(client: &Client, orders: &[OrderHash]) -> Option<Vec<U256>> {
+pub(crate) async fn all_at_once(client: &Client, orders: &[OrderHash]) -> Option<Vec<U256>> {
     let words: Vec<_> = orders.iter().map(|order| order.0).collect();
     let selector = keccak256("viewConsumed(bytes32)").0.first_chunk().copied()?;
     let program = multicall::program(client.hub(), selector, &words)?;

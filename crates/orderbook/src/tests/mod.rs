@@ -1,6 +1,8 @@
 //! The book on a chain that does what the test says.
 
 mod asking_why;
+mod counting;
+mod endpoints;
 mod fair;
 mod publishing;
 mod querying;

@@ -28,6 +28,13 @@ pub enum Named {
     Order(Box<Order>),
 }
 
+impl Named {
+    /// Reads a hash, or an order of that kind in JSON; there, what is missing counts as zero.
+    pub fn parse(kind: OrderKind, text: &str) -> Result<Self, ShapeError> {
+        read(kind, &format!("{kind}order"), text)
+    }
+}
+
 /// Why is this not matched?
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WhyQuery {

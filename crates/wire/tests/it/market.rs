@@ -229,7 +229,7 @@ async fn hostile_requests_are_told_what_is_wrong() {
     .await;
     get(
         &format!("/categories/-1?{chain}"),
-        &expect![[r#"400 {"error":"catid must be an integer","ok":false}"#]],
+        &expect![[r#"400 {"error":"catid must be greater than or equal to 0","ok":false}"#]],
     )
     .await;
     get(
@@ -287,9 +287,10 @@ async fn a_signed_in_body_is_checked_field_by_field() {
         let answer: Value = answer.json().await.expect("JSON");
         format!("{status} {}", answer["error"])
     };
-    expect![[r#"400 "order is a required field""#]].assert_eq(&send(json!({})).await);
+    expect![[r#"400 "order.app is a required field""#]].assert_eq(&send(json!({})).await);
     expect![[r#"400 "body must be an object""#]].assert_eq(&send(json!([])).await);
-    expect![[r#"400 "app must be a string""#]].assert_eq(&send(json!({"order": {"app": 1}})).await);
+    expect![[r#"400 "order.app must be a string""#]]
+        .assert_eq(&send(json!({"order": {"app": 1}})).await);
 }
 
 #[tokio::test]
