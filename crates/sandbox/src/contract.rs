@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, U256, hex};
 use primitives::{DealId, TaskId};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 /// Where a program finds its inputs.
 pub(crate) const IN: &str = "/iexec_in";
@@ -36,8 +37,11 @@ pub struct CallFacts {
     pub input_names: Vec<String>,
 }
 
+/// A variable of a program's environment. Its value may be a secret, so it is wiped when it is dropped.
+pub type EnvVar = (String, Zeroizing<String>);
+
 /// The environment of the protocol's program contract; nothing else of the host is visible to a program.
-pub fn env_for(facts: &CallFacts) -> Vec<(String, String)> {
+pub fn env_for(facts: &CallFacts) -> Vec<EnvVar> {
     let mut env = vec![
         ("IEXEC_TASK_ID", facts.task.to_string()),
         ("IEXEC_DEAL_ID", facts.deal.to_string()),
@@ -51,17 +55,22 @@ pub fn env_for(facts: &CallFacts) -> Vec<(String, String)> {
         ("IEXEC_INPUT_FILES_NUMBER", facts.input_names.len().to_string()),
     ]
     .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
+    .map(|(name, value)| (name.to_owned(), Zeroizing::new(value)))
     .collect::<Vec<_>>();
     if facts.dataset != Address::ZERO {
-        let dataset = facts.dataset.to_checksum(None);
+        let dataset = Zeroizing::new(dataset_name(facts.dataset));
         env.push(("IEXEC_DATASET_ADDRESS".to_owned(), dataset.clone()));
         env.push(("IEXEC_DATASET_FILENAME".to_owned(), dataset));
     }
     for (name, n) in facts.input_names.iter().zip(1..) {
-        env.push((format!("IEXEC_INPUT_FILE_NAME_{n}"), name.clone()));
+        env.push((format!("IEXEC_INPUT_FILE_NAME_{n}"), Zeroizing::new(name.clone())));
     }
     env
+}
+
+/// What a dataset's file is called: its address, in lower case.
+pub fn dataset_name(dataset: Address) -> String {
+    hex::encode_prefixed(dataset)
 }
 
 /// The parts of a `computed.json` that matter here. Other keys are allowed and ignored.
@@ -192,7 +201,7 @@ mod tests {
         let env: Vec<_> = env_for(&facts)
             .into_iter()
             .filter(|(name, _)| !name.ends_with("_ID"))
-            .map(|(name, value)| format!("{name}={value}"))
+            .map(|(name, value)| format!("{name}={}", *value))
             .collect();
         expect![[r#"
             IEXEC_TASK_INDEX=3

@@ -137,12 +137,10 @@ pub enum FailureKind {
         path: String,
     },
     /// Programs of this kind do not run on this machine.
-    #[error("{what} do not run on this machine: {why}")]
+    #[error("{what} do not run here: nothing to run them was found at the start")]
     NoRuntime {
         /// Which kind.
         what: &'static str,
-        /// What is missing.
-        why: String,
     },
     /// An image that is broken, too large, or not for this machine.
     #[error("the image cannot be used: {detail}")]

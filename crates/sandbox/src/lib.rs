@@ -40,7 +40,7 @@ mod wasm;
 pub use container::{Container, Unavailable, find_runtime};
 
 pub use args::{SplitArgsError, split_args};
-pub use contract::{CallFacts, Computed, Declared, env_for};
+pub use contract::{CallFacts, Computed, Declared, EnvVar, dataset_name, env_for};
 pub use failure::{Blame, Failure, FailureKind};
 pub use limits::Limits;
 pub use run::{

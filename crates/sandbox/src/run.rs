@@ -18,7 +18,7 @@ use crate::contract::{
     COMPUTED, Computed, Declared, MAX_COMPUTED_BYTES, STDERR, STDOUT, Undeclared,
 };
 use crate::failure::host;
-use crate::{Failure, FailureKind, Limits, Wasm, digest};
+use crate::{EnvVar, Failure, FailureKind, Limits, Wasm, digest};
 
 /// How much of a failed program's output is kept for its owner.
 const TAIL_BYTES: usize = 4 << 10;
@@ -85,7 +85,7 @@ pub struct Job {
     /// Arguments after the program's own name.
     pub args: Vec<String>,
     /// Its whole environment; see [`crate::env_for`]. There may be secrets in it, so it is never shown.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<EnvVar>,
     /// The directory that it sees as `/iexec_in`, read-only.
     pub inputs: PathBuf,
     /// The file that the result archive becomes, atomically; an older one is replaced.
@@ -151,7 +151,7 @@ pub struct Execution {
     /// Arguments after its own name.
     pub args: Vec<String>,
     /// Its environment.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<EnvVar>,
     /// To be shown as `/iexec_in`, read-only.
     pub inputs: PathBuf,
     /// To be shown as `/iexec_out`, writable. Nobody else writes there.
@@ -292,7 +292,7 @@ impl Sandbox {
 
     fn runtime(&self, kind: Kind) -> Result<&Arc<dyn Runtime>, FailureKind> {
         let runtime = self.runtimes.iter().find(|runtime| runtime.kind() == kind);
-        runtime.ok_or_else(|| FailureKind::NoRuntime { what: kind.plural(), why: missing(kind) })
+        runtime.ok_or_else(|| FailureKind::NoRuntime { what: kind.plural() })
     }
 
     /// Runs a job. Cancelling stops the program within some tens of milliseconds.
@@ -324,20 +324,6 @@ impl Sandbox {
         let executed = runtime.execute(execution, cancel).await.map_err(told)?;
         let (limits, archive) = (job.limits, job.archive);
         blocking(move || conclude(&room, &limits, executed, archive, begun)).await?
-    }
-}
-
-/// Why no runtime is there for it.
-fn missing(kind: Kind) -> String {
-    match kind {
-        Kind::Wasm => "this sandbox has no WebAssembly".to_owned(),
-        #[cfg(target_os = "linux")]
-        Kind::Container => crate::find_runtime().map_or_else(
-            |why| why.to_string(),
-            |_| "a runtime for them was installed after the start".to_owned(),
-        ),
-        #[cfg(not(target_os = "linux"))]
-        Kind::Container => "they need Linux".to_owned(),
     }
 }
 

@@ -306,10 +306,12 @@ fn wasi(
 ) -> wasmtime::Result<WasiP1Ctx> {
     let mut builder = WasiCtxBuilder::new();
     let seed = SeededRandom::from(execution.seed);
+    let variables: Vec<(&str, &str)> =
+        execution.env.iter().map(|(name, value)| (&**name, value.as_str())).collect();
     builder
         .arg("app.wasm")
         .args(&execution.args)
-        .envs(&execution.env)
+        .envs(&variables)
         .stdout(stdout.clone())
         .stderr(stderr.clone())
         .wall_clock(clock.clone())

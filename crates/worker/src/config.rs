@@ -35,9 +35,21 @@ pub struct Config {
     /// Whether programs and inputs may come from loopback, private and link-local addresses. Only sensible where all
     /// requesters are trusted.
     pub allow_private: bool,
+    /// What confidential deals run in.
+    pub tee: Tee,
     /// For development only: whether every digest is replaced by a wrong one before it is contributed, to see what the
     /// market does with a liar. Such a worker loses its stake wherever there is a consensus.
     pub lie: bool,
+}
+
+/// What confidential deals run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tee {
+    /// Nothing: they are declined.
+    #[default]
+    Off,
+    /// Software that behaves like Intel TDX and protects nothing. For development chains.
+    SimulatedTdx,
 }
 
 /// Without the key.
@@ -51,6 +63,7 @@ impl fmt::Debug for Config {
             .field("dir", &self.dir)
             .field("slots", &self.slots)
             .field("allow_private", &self.allow_private)
+            .field("tee", &self.tee)
             .field("lie", &self.lie)
             .finish_non_exhaustive()
     }

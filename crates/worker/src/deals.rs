@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
 use chain::{App, Client, Dataset, Deal};
+use cid::Cid;
+use cid::multihash::Multihash;
 use orders::task_id;
 use parking_lot::Mutex;
 use primitives::{DealId, Tag, TaskId};
-use sandbox::{Limits, split_args};
+use sandbox::{Kind, Limits, split_args};
 use tokio::sync::OnceCell;
 use wire::params::{Params, StorageProvider};
 
+use crate::config::Tee;
 use crate::inputs::DealInputs;
 use crate::recent::Recent;
 use crate::trouble::Trouble;
@@ -21,8 +24,9 @@ const DEALS_KEPT: usize = 512;
 /// A node may be a block behind the one that the scheduler asked.
 const READ_ATTEMPTS: u32 = 4;
 const READ_PAUSE: Duration = Duration::from_millis(150);
-/// The one kind of app that runs here.
+/// Kinds of app that run here, as they are registered.
 const WASM: &str = "WASM";
+const DOCKER: &str = "DOCKER";
 
 /// All that a task of a deal needs to know.
 #[derive(Debug)]
@@ -40,12 +44,25 @@ pub(crate) struct Facts {
 /// Where a program is and what it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProgramAt {
+    pub(crate) kind: Kind,
     pub(crate) address: String,
-    /// SHA-256; zero if the app's owner named none.
+    /// SHA-256 of a program, or what an image is pinned to; zero if the app's owner named none.
     pub(crate) checksum: B256,
 }
 
+impl ProgramAt {
+    /// What the sandbox has to check; a program that is no image is checked when it is fetched.
+    pub(crate) fn pin(&self) -> Option<B256> {
+        (self.kind == Kind::Container && !self.checksum.is_zero()).then_some(self.checksum)
+    }
+}
+
 impl Facts {
+    /// Whether its tasks run in an enclave.
+    pub(crate) fn is_confidential(&self) -> bool {
+        self.deal.tag.contains(Tag::TEE)
+    }
+
     /// Whether one contribution is enough, which makes it `contributeAndFinalize`.
     pub(crate) fn needs_one(&self) -> bool {
         self.deal.trust <= U256::ONE
@@ -72,12 +89,13 @@ type Known = Arc<OnceCell<Result<Arc<Facts>, Trouble>>>;
 pub(crate) struct Deals {
     client: Client,
     workerpool: Address,
+    tee: Tee,
     known: Mutex<Recent<DealId, Known>>,
 }
 
 impl Deals {
-    pub(crate) fn new(client: Client, workerpool: Address) -> Self {
-        Self { client, workerpool, known: Mutex::new(Recent::new(DEALS_KEPT)) }
+    pub(crate) fn new(client: Client, workerpool: Address, tee: Tee) -> Self {
+        Self { client, workerpool, tee, known: Mutex::new(Recent::new(DEALS_KEPT)) }
     }
 
     /// The facts of a deal, or why its tasks cannot run here. Tasks of one deal that come together share one reading.
@@ -99,7 +117,7 @@ impl Deals {
             self.dataset(deal.dataset.pointer),
         )?;
         let limits = Limits::for_timeref(category.work_clock_seconds);
-        Ok(facts(id, deal, &app, dataset, limits).map(Arc::new))
+        Ok(facts(id, deal, &app, dataset, limits, self.tee).map(Arc::new))
     }
 
     async fn dataset(&self, dataset: Address) -> Result<Option<Dataset>, Trouble> {
@@ -135,22 +153,20 @@ fn facts(
     app: &App,
     dataset: Option<Dataset>,
     limits: Limits,
+    tee: Tee,
 ) -> Result<Facts, Trouble> {
-    if !app.kind.eq_ignore_ascii_case(WASM) {
-        let kind = app.kind.chars().take(40).collect();
-        return Err(Trouble::Kind { kind });
-    }
+    let kind = kind_of(app)?;
     let params = Params::parse(&deal.params);
-    check_demands(&deal, &params)?;
+    check_demands(&deal, &params, tee)?;
     let args = split_args(params.args.as_deref().unwrap_or_default()).map_err(|error| {
         let detail = error.to_string();
         Trouble::from(sandbox::Failure::from(sandbox::FailureKind::BadArguments { detail }))
     })?;
-    let address = text_of(&app.multiaddr)
+    let address = address_of(&app.multiaddr)
         .ok_or_else(|| Trouble::Assignment("the app's address is not text".to_owned()))?;
     Ok(Facts {
         id,
-        program: ProgramAt { address, checksum: app.checksum },
+        program: ProgramAt { kind, address, checksum: app.checksum },
         dataset,
         args,
         input_urls: params.input_files,
@@ -160,15 +176,34 @@ fn facts(
     })
 }
 
+fn kind_of(app: &App) -> Result<Kind, Trouble> {
+    if app.kind.eq_ignore_ascii_case(WASM) {
+        Ok(Kind::Wasm)
+    } else if app.kind.eq_ignore_ascii_case(DOCKER) {
+        Ok(Kind::Container)
+    } else {
+        Err(Trouble::Kind { kind: app.kind.chars().take(40).collect() })
+    }
+}
+
 /// Refuses what a worker without an enclave, a graphics card or a keeper of secrets cannot do: running such a task all
 /// the same would break a promise that the requester pays for.
-fn check_demands(deal: &Deal, params: &Params) -> Result<(), Trouble> {
+fn check_demands(deal: &Deal, params: &Params, tee: Tee) -> Result<(), Trouble> {
     let demand = |what: &str| Err(Trouble::Demand { what: what.to_owned() });
-    if deal.tag & (Tag::TEE | Tag::SCONE | Tag::GRAMINE | Tag::TDX) != Tag::NONE {
+    let enclave = deal.tag & (Tag::TEE | Tag::SCONE | Tag::GRAMINE | Tag::TDX);
+    let confidential = enclave == (Tag::TEE | Tag::TDX) && tee == Tee::SimulatedTdx;
+    if enclave != Tag::NONE && !confidential {
         return demand("a trusted execution environment (tag)");
     }
     if deal.tag.contains(Tag::GPU) {
         return demand("a GPU (tag)");
+    }
+    if params.storage_provider == Some(StorageProvider::Dropbox) {
+        return demand("storage in Dropbox (iexec_result_storage_provider)");
+    }
+    if confidential {
+        // The enclave has all that follows from its session.
+        return Ok(());
     }
     if params.result_encryption {
         return demand("an encrypted result (iexec_result_encryption)");
@@ -176,16 +211,45 @@ fn check_demands(deal: &Deal, params: &Params) -> Result<(), Trouble> {
     if !params.secrets.is_empty() {
         return demand("secrets (iexec_secrets)");
     }
-    if params.storage_provider == Some(StorageProvider::Dropbox) {
-        return demand("storage in Dropbox (iexec_result_storage_provider)");
-    }
     if params.bulk_cid.is_some() {
         return demand("bulk processing (bulk_cid)");
     }
     Ok(())
 }
 
-/// An asset's address as registered: text, whatever the field's name says.
-pub(crate) fn text_of(multiaddr: &[u8]) -> Option<String> {
-    std::str::from_utf8(multiaddr).ok().map(|text| text.trim().to_owned())
+/// An asset's address as registered: text, or the machine's form of `/p2p/<content id>`, which is what the official
+/// client makes of `/ipfs/<content id>`. It keeps the hash alone, so the id comes back in its first version.
+pub(crate) fn address_of(multiaddr: &[u8]) -> Option<String> {
+    if let Some(hash) = multiaddr.strip_prefix(&P2P) {
+        let hash = Multihash::from_bytes(hash).ok()?;
+        return Cid::new_v0(hash).ok().map(|id| format!("/ipfs/{id}"));
+    }
+    let text = std::str::from_utf8(multiaddr).ok()?.trim();
+    Some(match text.strip_prefix("/p2p/") {
+        Some(id) => format!("/ipfs/{id}"),
+        None => text.to_owned(),
+    })
+}
+
+/// The protocol number 421 as a variable-length integer, and the length of a SHA-256 multihash.
+const P2P: [u8; 3] = [0xa5, 0x03, 0x22];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(multiaddr: &[u8], expected: Option<&str>) {
+        assert_eq!(address_of(multiaddr).as_deref(), expected);
+    }
+
+    #[test]
+    fn an_address_is_text_or_what_the_official_client_makes_of_a_content_id() {
+        check(b" /ipfs/Qmx ", Some("/ipfs/Qmx"));
+        check(b"/p2p/Qmx", Some("/ipfs/Qmx"));
+        check(b"docker.io/library/alpine:3", Some("docker.io/library/alpine:3"));
+        let machine = [&P2P[..], &[0x12, 0x20], &[7; 32]].concat();
+        check(&machine, Some("/ipfs/QmNp5n7FFav5ZDaHAj6HzuhJ8LDbL1N6NRzAgT6piWS2Kx"));
+        check(&machine[..20], None);
+        check(&[0xff, 0xfe], None);
+    }
 }

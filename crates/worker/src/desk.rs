@@ -15,8 +15,7 @@ use sandbox::{CallFacts, Job, Outcome, Sandbox, env_for};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use verdict::result_hash;
-use wire::link::{ToScheduler, ToWorker};
+use wire::link::{EnclaveTask, ToScheduler, ToWorker};
 use wire::scheduler::SchedulerClient;
 
 use crate::deals::{Deals, Facts};
@@ -27,8 +26,8 @@ use crate::link::Voice;
 use crate::programs::{Program, Programs};
 use crate::space::{Space, remove_file};
 use crate::stake::Stake;
-use crate::table::{Admission, Assignment, Finding, Life, Stage, Step, Table};
-use crate::trouble::Trouble;
+use crate::table::{Admission, Assignment, Finding, Life, Printed, Stage, Step, Table};
+use crate::trouble::{Trouble, printed_tail};
 
 /// Everything that jobs share.
 pub(crate) struct Desk {
@@ -57,32 +56,32 @@ pub(crate) struct Desk {
 }
 
 /// What a run needs, fetched.
-struct Ready {
-    facts: Arc<Facts>,
+pub(crate) struct Ready {
+    pub(crate) facts: Arc<Facts>,
     program: Arc<Program>,
-    inputs: Arc<Inputs>,
+    /// None when they are not the deal's but the run's own.
+    inputs: Option<Arc<Inputs>>,
 }
 
 impl Desk {
     /// Does what the scheduler says.
     pub(crate) fn hear(self: &Arc<Self>, message: ToWorker) {
         match message {
-            ToWorker::Assign { task_id, deal_id, index, .. } => {
-                self.assign(task_id, Assignment { deal: deal_id, index });
+            ToWorker::Assign { task_id, deal_id, index, tee } => {
+                self.assign(task_id, Assignment { deal: deal_id, index }, tee);
             }
             ToWorker::Contribute { task_id, authorization, enclave_challenge } => {
                 self.authorised(task_id, authorization, enclave_challenge);
             }
-            ToWorker::Settle { task_ids, .. } => {
-                let reason = "this worker does not settle".to_owned();
-                self.repeat(vec![ToScheduler::Unsettled { task_ids, reason }]);
+            ToWorker::Settle { deal_id, task_ids, authorization } => {
+                self.settle_together(deal_id, task_ids, authorization);
             }
             ToWorker::Reveal { task_id } => self.consensus(task_id),
             ToWorker::Release { task_id } => self.release(task_id),
         }
     }
 
-    fn assign(self: &Arc<Self>, task: TaskId, assignment: Assignment) {
+    fn assign(self: &Arc<Self>, task: TaskId, assignment: Assignment, tee: Option<EnclaveTask>) {
         if self.draining.load(Ordering::Relaxed) && !self.table.lock().knows(task) {
             return self.decline(task, &Trouble::Busy("it is draining"));
         }
@@ -90,7 +89,7 @@ impl Desk {
         match admission {
             Admission::New(life) => {
                 let desk = Arc::clone(self);
-                self.jobs.spawn(async move { desk.compute(life, assignment).await });
+                self.jobs.spawn(async move { desk.compute(life, assignment, tee).await });
             }
             Admission::Known(words) => self.repeat(words),
             Admission::Full => self.decline(task, &Trouble::Busy("it has too many in hand")),
@@ -98,8 +97,9 @@ impl Desk {
     }
 
     fn authorised(self: &Arc<Self>, task: TaskId, authorization: Bytes, challenge: Address) {
-        if challenge != Address::ZERO {
-            let what = "an enclave that answers a challenge".to_owned();
+        let answered = self.table.lock().challenge(task);
+        if answered.is_some_and(|answered| answered != challenge) {
+            let what = "an enclave that answers this challenge".to_owned();
             return self.decline(task, &Trouble::Demand { what });
         }
         let step = self.table.lock().contribute(task);
@@ -147,7 +147,7 @@ impl Desk {
         self.repeat(vec![ToScheduler::Failed { task_id: task, failure: trouble.report() }]);
     }
 
-    fn repeat(self: &Arc<Self>, words: Vec<ToScheduler>) {
+    pub(crate) fn repeat(self: &Arc<Self>, words: Vec<ToScheduler>) {
         if words.is_empty() {
             return;
         }
@@ -175,22 +175,18 @@ impl Desk {
         }
     }
 
-    async fn compute(&self, life: Life, assignment: Assignment) {
-        match self.run(&life, assignment).await {
+    async fn compute(&self, life: Life, assignment: Assignment, tee: Option<EnclaveTask>) {
+        let found = match tee {
+            Some(tee) => Box::pin(self.run_in_enclave(&life, assignment, &tee)).await,
+            None => self.run(&life, assignment).await,
+        };
+        match found {
             Ok(Some(finding)) => {
-                let result_hash = result_hash(life.task, finding.digest);
-                let word = ToScheduler::Computed {
-                    task_id: life.task,
-                    result_hash,
-                    stdout_tail: String::new(),
-                    stderr_tail: String::new(),
-                };
                 let archive = finding.archive.clone();
-                let wanted = self.table.lock().computed(&life, finding, word.clone());
-                if wanted {
-                    self.voice.say(&word).await;
-                } else {
-                    remove_file(&archive).await;
+                let wanted = self.table.lock().computed(&life, finding);
+                match wanted {
+                    Some(word) => self.voice.say(&word).await,
+                    None => remove_file(&archive).await,
                 }
             }
             // Nobody wants it any more.
@@ -224,16 +220,42 @@ impl Desk {
     }
 
     async fn prepare(&self, task: TaskId, assignment: Assignment) -> Result<Ready, Trouble> {
-        let facts = self.deals.facts(assignment.deal).await?;
-        facts.check_task(task, assignment.index)?;
+        let facts = self.facts(task, assignment, false).await?;
         let (program, inputs) = futures::try_join!(
             self.programs.get(&facts),
             facts.inputs.get(&facts, &self.space, &self.fetcher),
         )?;
-        Ok(Ready { facts, program, inputs })
+        Ok(Ready { facts, program, inputs: Some(inputs) })
     }
 
-    fn finding(
+    /// Without inputs: those of a confidential task are the enclave's.
+    pub(crate) async fn prepare_program(
+        &self,
+        task: TaskId,
+        assignment: Assignment,
+    ) -> Result<Ready, Trouble> {
+        let facts = self.facts(task, assignment, true).await?;
+        let program = self.programs.get(&facts).await?;
+        Ok(Ready { facts, program, inputs: None })
+    }
+
+    async fn facts(
+        &self,
+        task: TaskId,
+        assignment: Assignment,
+        confidential: bool,
+    ) -> Result<Arc<Facts>, Trouble> {
+        let facts = self.deals.facts(assignment.deal).await?;
+        facts.check_task(task, assignment.index)?;
+        if facts.is_confidential() != confidential {
+            let wrong = "a task runs in an enclave if and only if its deal demands one";
+            return Err(Trouble::Assignment(wrong.to_owned()));
+        }
+        self.sandbox.check(facts.program.kind)?;
+        Ok(facts)
+    }
+
+    pub(crate) fn finding(
         &self,
         assignment: Assignment,
         facts: &Facts,
@@ -254,11 +276,16 @@ impl Desk {
             callback_data,
             needs_one: facts.needs_one(),
             stake: facts.deal.worker_stake,
+            printed: Printed {
+                stdout_tail: printed_tail(&outcome.stdout),
+                stderr_tail: printed_tail(&outcome.stderr),
+            },
+            enclave: None,
         })
     }
 }
 
-fn job(task: TaskId, assignment: Assignment, ready: &Ready, archive: PathBuf) -> Job {
+pub(crate) fn job(task: TaskId, assignment: Assignment, ready: &Ready, archive: PathBuf) -> Job {
     let Ready { facts, program, inputs } = ready;
     let call = CallFacts {
         task,
@@ -267,13 +294,15 @@ fn job(task: TaskId, assignment: Assignment, ready: &Ready, archive: PathBuf) ->
         bot_first: facts.deal.first,
         bot_size: facts.deal.size,
         dataset: facts.deal.dataset.pointer,
-        input_names: inputs.names().to_vec(),
+        input_names: inputs.as_ref().map(|inputs| inputs.names().to_vec()).unwrap_or_default(),
     };
     Job {
+        kind: facts.program.kind,
         program: program.path().to_owned(),
+        pin: facts.program.pin(),
         args: facts.args.clone(),
         env: env_for(&call),
-        inputs: inputs.dir().to_owned(),
+        inputs: inputs.as_ref().map(|inputs| inputs.dir().to_owned()).unwrap_or_default(),
         archive,
         seed: task.0,
         clock: facts.deal.start,

@@ -1,6 +1,6 @@
 //! Getting a file from an address that a stranger wrote.
 //!
-//! `/ipfs/<cid>` means the gateway. Any other address is a URL, and only public hosts are asked ([`crate::address`]): a
+//! `/ipfs/<cid>`, or `/p2p/<cid>` as assets are registered by the official client, means the gateway. Any other address is a URL, and only public hosts are asked ([`crate::address`]): a
 //! host's name is resolved here and the connection goes to the very addresses that were judged, so a name that answers
 //! differently the second time gains nothing. Every redirect is judged like the first address. Size and time are bounded,
 //! and the file is hashed as it passes.
@@ -150,6 +150,8 @@ impl Fetcher {
 
     /// The URL behind an address.
     fn url(&self, from: &str) -> Result<Url, FetchError> {
+        let named = from.strip_prefix("/p2p/").map(|id| format!("/ipfs/{id}"));
+        let from = named.as_deref().unwrap_or(from);
         if from.starts_with("/ipfs/") {
             let url = self.gateway.join(from).map_err(|_| FetchError::Unusable)?;
             // A path that climbs is another door of the gateway.
@@ -343,6 +345,7 @@ mod tests {
     async fn the_gateway_is_asked_wherever_it_is() {
         let network = Network::start().await;
         network.check("/ipfs/file", &expect!["content"]).await;
+        network.check("/p2p/file", &expect!["content"]).await;
         network.check("http://GATEWAY/ipfs/file", &expect!["content"]).await;
         network.check("/ipfs/moved", &expect!["content"]).await;
         network.check("/ipfs/none", &expect!["Status(404)"]).await;

@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use alloy_primitives::{Address, hex};
+use alloy_primitives::hex;
+use sandbox::dataset_name;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use crate::deals::{Facts, text_of};
+use crate::deals::{Facts, address_of};
 use crate::fetch::{Allowance, Fetcher};
 use crate::space::Space;
 use crate::trouble::Trouble;
 
-const FILES_MAX: usize = 256;
+pub(crate) const FILES_MAX: usize = 256;
 const FILE_BYTES_MAX: u64 = 512 << 20;
-const ALL_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const ALL_BYTES_MAX: u64 = 1 << 30;
 /// For all inputs of a deal together. A deal's deadline for contributions is seven of its category's units of time, the
 /// shortest of which is a minute.
 const FETCH_TIME: Duration = Duration::from_secs(300);
@@ -91,8 +92,9 @@ async fn fetch(facts: &Facts, space: &Space, fetcher: &Fetcher) -> Result<Inputs
     let mut left = ALL_BYTES_MAX;
     if let Some(dataset) = &facts.dataset {
         let name = dataset_name(facts.deal.dataset.pointer);
-        let from = text_of(&dataset.multiaddr)
-            .ok_or_else(|| Trouble::Dataset("its address is not text".to_owned()))?;
+        let from = address_of(&dataset.multiaddr).ok_or_else(|| {
+            Trouble::Dataset("its address is neither text nor a content id".to_owned())
+        })?;
         let fetched = fetcher
             .to_file(&from, &inputs.dir.join(name), allowance(left, began))
             .await
@@ -118,16 +120,11 @@ async fn fetch(facts: &Facts, space: &Space, fetcher: &Fetcher) -> Result<Inputs
     Ok(inputs)
 }
 
-fn allowance(left: u64, began: tokio::time::Instant) -> Allowance {
+pub(crate) fn allowance(left: u64, began: tokio::time::Instant) -> Allowance {
     Allowance { bytes: left.min(FILE_BYTES_MAX), time: FETCH_TIME.saturating_sub(began.elapsed()) }
 }
 
 /// A file's name in `/iexec_in`: `0x` and the SHA-256 of the URL's text, so that no URL makes a bad name.
-fn input_name(url: &str) -> String {
+pub(crate) fn input_name(url: &str) -> String {
     hex::encode_prefixed(Sha256::digest(url.as_bytes()))
-}
-
-/// As the program is told in `IEXEC_DATASET_FILENAME`.
-fn dataset_name(dataset: Address) -> String {
-    dataset.to_checksum(None)
 }

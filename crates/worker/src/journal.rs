@@ -1,16 +1,19 @@
-//! What must survive a restart: contributions whose stake is at risk, and what it takes to reveal and upload.
+//! What must survive a restart: contributions whose stake is at risk, and what it takes to reveal and upload; and
+//! batches on their way to be settled, so that nothing of them is computed twice.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::Address;
 use primitives::{Nrlc, TaskId};
-use store::{Store, WorkRow};
+use store::{Change, Store, WorkRow};
 
-use crate::table::{Assignment, Finding};
+use crate::table::{Assignment, Finding, Member, Printed};
 
-/// The one state of a row: whether the contribution arrived and was revealed, the chain knows better.
+/// A contribution that others decide on. Whether it arrived and was revealed, the chain knows better.
 const CONTRIBUTED: &str = "contributed";
+/// Part of a batch. Whether it was settled, the chain knows better.
+const SETTLING: &str = "settling";
 
 /// A row.
 #[derive(Debug)]
@@ -35,19 +38,39 @@ impl Journal {
 
     /// Notes it. When this returns it survives the process.
     pub(crate) async fn note(&self, task: TaskId, finding: &Finding) -> Result<(), store::Error> {
-        let row = WorkRow {
+        self.store.put_work(self.row(task, finding, CONTRIBUTED)).await
+    }
+
+    /// Notes a batch, all of it or nothing.
+    pub(crate) async fn note_batch(&self, members: &[Member]) -> Result<(), store::Error> {
+        let row = |member: &Member| {
+            Change::PutWork(Box::new(self.row(member.life.task, &member.finding, SETTLING)))
+        };
+        self.store.apply(members.iter().map(row).collect()).await
+    }
+
+    /// Strikes out a batch.
+    pub(crate) async fn strike_batch(&self, members: &[Member]) {
+        let gone =
+            |member: &Member| Change::RemoveWork { worker: self.worker, task: member.life.task };
+        if let Err(error) = self.store.apply(members.iter().map(gone).collect()).await {
+            tracing::warn!(%error, "a batch that is settled stays in the journal");
+        }
+    }
+
+    fn row(&self, task: TaskId, finding: &Finding, state: &str) -> WorkRow {
+        WorkRow {
             worker: self.worker,
             task,
             deal: finding.assignment.deal,
             index: finding.assignment.index,
-            state: CONTRIBUTED.to_owned(),
+            state: state.to_owned(),
             digest: finding.digest,
             archive: finding.archive.to_string_lossy().into_owned(),
             callback: finding.callback_data.clone(),
             location: String::new(),
             changed_ms: now_ms(),
-        };
-        self.store.put_work(row).await
+        }
     }
 
     /// Strikes it out. A row that stays is found and judged at the next start.
@@ -77,9 +100,11 @@ fn finding(row: WorkRow) -> Finding {
         archive: PathBuf::from(row.archive),
         callback: Address::ZERO,
         callback_data: row.callback,
-        // Only those are noted that need others.
-        needs_one: false,
+        needs_one: row.state == SETTLING,
         stake: Nrlc::ZERO,
+        printed: Printed::default(),
+        // Whoever reveals needs no enclave any more, and batches have none.
+        enclave: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //!            assign ──► deal, app, category (chain) ──► program, inputs (gateway, web) ──► sandbox
 //! scheduler                                                                                  │
 //!            ◄── computed {hash} ◄───────────────────────────────────────────────────────────┘
+//!            settle     ──► trust 1: journal, upload all, one transaction for all
 //!            contribute ──► trust 1: upload, contributeAndFinalize
 //!                           else:    stake, journal, contribute
 //!            reveal     ──► consensus is ours? reveal, upload
@@ -21,12 +22,15 @@
 //!
 //! **Layout:** `service` start, connection, end · `desk` what to do about each message · `table` the tasks in hand ·
 //! `deals` what the chain says about a deal · `fetch`, `address` getting files · `programs`, `inputs` keeping them ·
-//! `settle` contribute, reveal, upload · `stake` · `journal` · `space` directories · `trouble` what can go wrong.
+//! `enclave` confidential tasks, SIMULATED · `batch` many tasks with one transaction · `settle` contribute, reveal,
+//! upload · `stake` · `journal` · `space` directories · `trouble` what can go wrong.
 
 mod address;
+mod batch;
 mod config;
 mod deals;
 mod desk;
+mod enclave;
 mod error;
 mod fetch;
 mod inputs;
@@ -41,6 +45,6 @@ mod stake;
 mod table;
 mod trouble;
 
-pub use config::Config;
+pub use config::{Config, Tee};
 pub use error::Error;
 pub use service::{Handle, LinkState, Worker};

@@ -1,4 +1,7 @@
 //! Programs on disk, each fetched once and checked against what is registered.
+//!
+//! Images of containers are fetched here too, as the archives that they are; what an image is pinned to may be a digest
+//! inside of it, so the sandbox checks that. Nothing is fetched from registries.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +12,7 @@ use std::time::Duration;
 use alloy_primitives::{B256, hex};
 use parking_lot::Mutex;
 use primitives::DealId;
+use sandbox::Kind;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
@@ -20,6 +24,7 @@ use crate::trouble::Trouble;
 /// Programs kept; the oldest makes room.
 const PROGRAMS_KEPT: usize = 64;
 const FETCH_TIME: Duration = Duration::from_secs(120);
+const FETCH_TIME_IMAGE: Duration = Duration::from_secs(900);
 
 /// A program's file. It stays as long as somebody runs it, also when it was thrown out of the cache meanwhile.
 #[derive(Debug)]
@@ -49,6 +54,8 @@ impl Drop for Program {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Checksum(B256),
+    /// An image by its address, which names its content.
+    Content(String),
     Unchecked(DealId),
 }
 
@@ -69,9 +76,11 @@ impl Programs {
 
     /// The program of a deal, fetched if it is not here.
     pub(crate) async fn get(&self, facts: &Facts) -> Result<Arc<Program>, Trouble> {
-        let key = match facts.program.checksum {
-            B256::ZERO => Key::Unchecked(facts.id),
-            checksum => Key::Checksum(checksum),
+        let program = &facts.program;
+        let key = match (program.kind, program.checksum) {
+            (Kind::Container, _) => image_key(program, facts.id)?,
+            (Kind::Wasm, B256::ZERO) => Key::Unchecked(facts.id),
+            (Kind::Wasm, checksum) => Key::Checksum(checksum),
         };
         let (known, gone) = self.known.lock().get_or_insert(&key, Known::default);
         if let Some(gone) = gone.as_ref().and_then(|gone| gone.get()) {
@@ -81,11 +90,24 @@ impl Programs {
     }
 
     async fn load(&self, facts: &Facts, key: &Key) -> Result<Arc<Program>, Trouble> {
-        let allowance = Allowance { bytes: facts.limits.program_bytes, time: FETCH_TIME };
+        let allowance = match facts.program.kind {
+            Kind::Wasm => Allowance { bytes: facts.limits.program_bytes, time: FETCH_TIME },
+            Kind::Container => {
+                Allowance { bytes: facts.limits.image_bytes, time: FETCH_TIME_IMAGE }
+            }
+        };
         let path = match key {
             Key::Checksum(checksum) => {
                 let path = self.dir.join(hex::encode(checksum));
                 if !is_intact(path.clone(), *checksum).await {
+                    self.fetch(&facts.program, &path, allowance).await?;
+                }
+                path
+            }
+            Key::Content(id) => {
+                // Whole, since it gets its name when it is; and what is in it, the sandbox checks.
+                let path = self.dir.join(format!("image-{id}"));
+                if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
                     self.fetch(&facts.program, &path, allowance).await?;
                 }
                 path
@@ -112,13 +134,27 @@ impl Programs {
             .to_file(&program.address, &part, allowance)
             .await
             .map_err(|error| Trouble::Program { from: from.clone(), error })?;
-        if !program.checksum.is_zero() && fetched.sha256 != program.checksum {
+        let checked_here = program.kind == Kind::Wasm && !program.checksum.is_zero();
+        if checked_here && fetched.sha256 != program.checksum {
             crate::space::remove_file(&part).await;
             return Err(Trouble::OtherProgram { from, found: fetched.sha256.to_string() });
         }
         tracing::debug!(from, bytes = fetched.bytes, "program fetched");
         tokio::fs::rename(&part, path).await.map_err(Trouble::host("keeping a program"))
     }
+}
+
+/// An image is known by its content id, or only within its deal.
+fn image_key(program: &ProgramAt, deal: DealId) -> Result<Key, Trouble> {
+    let address = &program.address;
+    if let Some(id) = address.strip_prefix("/ipfs/") {
+        let plain = id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        return Ok(if plain { Key::Content(id.to_owned()) } else { Key::Unchecked(deal) });
+    }
+    if address.starts_with("http://") || address.starts_with("https://") {
+        return Ok(Key::Unchecked(deal));
+    }
+    Err(Trouble::Registry { image: address.chars().take(200).collect() })
 }
 
 /// Whether an earlier process left that very program.

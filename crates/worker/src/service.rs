@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
-use chain::{Client, Wallet};
+use chain::{Client, TaskStatus, Wallet};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use sandbox::Limits;
@@ -18,10 +18,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
-use wire::link::{Capabilities, ClientConfig, LinkClient, LinkError, ToScheduler, WorkerLink};
+use wire::link::{
+    Capabilities, ClientConfig, Enclave, LinkClient, LinkError, ToScheduler, WorkerLink,
+};
 use wire::scheduler::SchedulerClient;
 
-use crate::config::Config;
+use crate::config::{Config, Tee};
 use crate::deals::Deals;
 use crate::desk::Desk;
 use crate::error::Error;
@@ -156,7 +158,7 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
     Ok(Desk {
         worker,
         programs: Programs::new(space.programs(), fetcher.clone()),
-        deals: Deals::new(config.client.clone(), config.workerpool),
+        deals: Deals::new(config.client.clone(), config.workerpool, config.tee),
         journal: Journal::new(config.store, worker),
         stake: Stake::new(wallet.clone()),
         client: config.client,
@@ -189,7 +191,8 @@ impl Desk {
             if open {
                 tracing::info!(worker = %self.worker, %task, "taking up a task from the journal");
                 kept.insert(finding.archive.clone());
-                self.table.lock().restore(task, finding, Stage::Contributed, &self.stop);
+                let stage = if finding.needs_one { Stage::Computed } else { Stage::Contributed };
+                self.table.lock().restore(task, finding, stage, &self.stop);
             } else {
                 self.journal.strike(task).await;
                 if finding.archive.starts_with(self.space.results()) {
@@ -206,9 +209,33 @@ impl Desk {
 
     /// Whether a task from the journal still needs this worker. When in doubt it does.
     async fn is_open(&self, row: &Row) -> bool {
+        if row.finding.needs_one {
+            return self.is_unsettled(row).await;
+        }
         match self.at_stake(row.task, &row.finding).await {
             Ok(AtStake::Waiting | AtStake::Reveal | AtStake::Upload) => true,
             Ok(AtStake::Nothing) => row.age < ON_ITS_WAY && self.may_arrive(row.task).await,
+            Err(error) => {
+                tracing::warn!(task = %row.task, %error, "keeping a task that cannot be looked up");
+                true
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Whether a task that was to be settled still is. A transaction that is on its way does not show; asking for it
+    /// again then fails and harms nobody.
+    async fn is_unsettled(&self, row: &Row) -> bool {
+        if !tokio::fs::try_exists(&row.finding.archive).await.unwrap_or(false) {
+            return false;
+        }
+        match self.client.task(row.task).await {
+            Ok(task) => match task.status {
+                TaskStatus::Unset => true,
+                TaskStatus::Active => task.contributors.is_empty(),
+                TaskStatus::Revealing | TaskStatus::Completed | TaskStatus::Failed => false,
+            },
             Err(error) => {
                 tracing::warn!(task = %row.task, %error, "keeping a task that cannot be looked up");
                 true
@@ -235,8 +262,12 @@ impl Door {
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             memory_bytes: u64::try_from(memory).unwrap_or(u64::MAX),
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
-            runtimes: vec![config.sandbox.runtime().to_owned()],
-            ..Capabilities::default()
+            runtimes: config.sandbox.runtimes().into_iter().map(str::to_owned).collect(),
+            settles: true,
+            tee: match config.tee {
+                Tee::Off => None,
+                Tee::SimulatedTdx => Some(Enclave::SimulatedTdx),
+            },
         };
         Self {
             scheduler: config.scheduler.clone(),

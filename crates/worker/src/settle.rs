@@ -53,12 +53,13 @@ impl Desk {
         authorization: Bytes,
     ) -> Result<(), Trouble> {
         let location = self.deliver(life, finding).await?;
-        let request = calls::contribute_and_finalize(
+        let request = calls::contribute_and_finalize_from_enclave(
             self.client.hub(),
             life.task,
             finding.digest,
             results(&location, finding.callback),
             finding.callback_data.clone(),
+            finding.enclave.clone().unwrap_or_default(),
             authorization,
         );
         let contributed = |tx_hash| ToScheduler::Contributed { task_id: life.task, tx_hash };
@@ -90,11 +91,12 @@ impl Desk {
             doing: "writing the journal",
             detail: error.to_string(),
         })?;
-        let request = calls::contribute(
+        let request = calls::contribute_from_enclave(
             self.client.hub(),
             life.task,
             result_hash(life.task, finding.digest),
             result_seal(self.worker, life.task, finding.digest),
+            finding.enclave.clone().unwrap_or_default(),
             authorization,
         );
         let contributed = |tx_hash| ToScheduler::Contributed { task_id: life.task, tx_hash };
@@ -167,19 +169,34 @@ impl Desk {
         stage: Stage,
         word: impl Fn(B256) -> ToScheduler,
     ) -> chain::Result<()> {
+        let lives = std::slice::from_ref(life);
+        self.send_for(lives, request, stage, |_, tx_hash| word(tx_hash)).await.map(drop)
+    }
+
+    /// The same, for all tasks that the transaction brings on.
+    pub(crate) async fn send_for(
+        &self,
+        lives: &[Life],
+        request: TxRequest,
+        stage: Stage,
+        word: impl Fn(TaskId, B256) -> ToScheduler,
+    ) -> chain::Result<Fate> {
         let mut attempt = 1;
         loop {
             let pending = self.wallet.send(request.clone()).await?;
-            self.reached(life, stage, word(pending.hash())).await;
+            for life in lives {
+                self.reached(life, stage, word(life.task, pending.hash())).await;
+            }
             let mined = tokio::select! {
                 mined = pending.mined() => mined,
                 // It has left; the chain will know what became of it.
-                () = self.ending() => return Ok(()),
+                () = self.ending() => return Ok(Fate::Unknown),
             };
             match mined {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Fate::Mined),
                 Err(error) if attempt < SEND_ATTEMPTS && is_lost(&error) => {
-                    tracing::info!(worker = %self.worker, task = %life.task, %error, "sending anew");
+                    let tx = pending.hash();
+                    tracing::info!(worker = %self.worker, %tx, %error, "sending anew");
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
@@ -219,7 +236,7 @@ impl Desk {
     }
 
     /// Brings the result to where `finalize` can point to: storage, or nowhere when only a contract receives it.
-    async fn deliver(&self, life: &Life, finding: &Finding) -> Result<String, Trouble> {
+    pub(crate) async fn deliver(&self, life: &Life, finding: &Finding) -> Result<String, Trouble> {
         if !finding.callback_data.is_empty() {
             return Ok(String::new());
         }
@@ -330,6 +347,15 @@ impl Desk {
     }
 }
 
+/// What became of a transaction, as far as the worker has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is in a block, and did what it should.
+    Mined,
+    /// It has left, and the worker ends.
+    Unknown,
+}
+
 /// What a worker has in a task that it contributed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtStake {
@@ -344,7 +370,7 @@ pub(crate) enum AtStake {
 }
 
 /// What the chain keeps about where the result is. The spacing is the official one, since some compare it as text.
-fn results(location: &str, callback: Address) -> Bytes {
+pub(crate) fn results(location: &str, callback: Address) -> Bytes {
     let text = if callback == Address::ZERO {
         format!(r#"{{ "storage": "ipfs", "location": "{location}" }}"#)
     } else {

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! programs/<sha256>       kept between runs; checked when first used
+//! programs/image-<cid>    likewise, of containers
 //! inputs/<deal>-<n>/      while tasks of the deal are in hand
+//! enclaves/<task>-<n>/    while a confidential task runs
 //! results/<task>-<n>.zip  until the task is released; after a restart only those in the journal
 //! ```
 
@@ -31,7 +33,8 @@ impl Space {
         let root = root.canonicalize()?;
         make_private(&root)?;
         remove_if_there(&root.join("inputs"))?;
-        for part in ["programs", "inputs", "inputs/none", "results"] {
+        remove_if_there(&root.join("enclaves"))?;
+        for part in ["programs", "inputs", "inputs/none", "enclaves", "results"] {
             fs::create_dir_all(root.join(part))?;
         }
         thin_out(&root.join("programs"), PROGRAMS_LEFT)?;
@@ -77,8 +80,49 @@ impl Space {
         self.root.join(format!("results/{task}-{}.zip", self.number()))
     }
 
+    /// A new directory for a confidential run.
+    pub(crate) fn scratch(&self, task: TaskId) -> io::Result<Scratch> {
+        let dir = self.root.join(format!("enclaves/{task}-{}", self.number()));
+        fs::create_dir(&dir)?;
+        let scratch = Scratch { dir };
+        make_private(&scratch.dir)?;
+        fs::create_dir(scratch.inputs())?;
+        Ok(scratch)
+    }
+
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A directory for one confidential run: readable by nobody else, and gone with the run.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    dir: PathBuf,
+}
+
+impl Scratch {
+    /// What the program sees as `/iexec_in`.
+    pub(crate) fn inputs(&self) -> PathBuf {
+        self.dir.join("in")
+    }
+
+    /// Where a dataset is as it was fetched.
+    pub(crate) fn sealed(&self) -> PathBuf {
+        self.dir.join("sealed")
+    }
+
+    /// Where the result is before it is encrypted.
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.dir.join("iexec_out.zip")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            tracing::warn!(dir = %self.dir.display(), %error, "a confidential run's directory stays until the next start");
+        }
     }
 }
 
@@ -98,7 +142,7 @@ fn thin_out(programs: &Path, left: usize) -> io::Result<()> {
     let mut known = Vec::new();
     for entry in fs::read_dir(programs)? {
         let path = entry?.path();
-        if is_checksum(&path) {
+        if is_checksum(&path) || is_image(&path) {
             known.push((fs::metadata(&path)?.modified()?, path));
         } else {
             fs::remove_file(&path)?;
@@ -112,6 +156,13 @@ fn thin_out(programs: &Path, left: usize) -> io::Result<()> {
 fn is_checksum(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// An image named by its content.
+fn is_image(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let id = name.strip_prefix("image-").unwrap_or_default();
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn last_number(results: &Path) -> io::Result<Option<u64>> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, Bytes};
+use chain::calls::EnclaveProof;
 use primitives::{DealId, Nrlc, ResultDigest, TaskId};
 use tokio_util::sync::CancellationToken;
 use wire::link::ToScheduler;
@@ -33,6 +34,29 @@ pub(crate) struct Finding {
     pub(crate) needs_one: bool,
     /// What a contribution locks.
     pub(crate) stake: Nrlc,
+    /// The ends of what the program printed, for the requester.
+    pub(crate) printed: Printed,
+    /// Of a confidential task, its enclave's word.
+    pub(crate) enclave: Option<EnclaveProof>,
+}
+
+/// The ends of what a program printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Printed {
+    pub(crate) stdout_tail: String,
+    pub(crate) stderr_tail: String,
+}
+
+impl Finding {
+    /// What the scheduler is told about it.
+    pub(crate) fn word(&self, task: TaskId) -> ToScheduler {
+        ToScheduler::Computed {
+            task_id: task,
+            result_hash: verdict::result_hash(task, self.digest),
+            stdout_tail: self.printed.stdout_tail.clone(),
+            stderr_tail: self.printed.stderr_tail.clone(),
+        }
+    }
 }
 
 /// How far a task is.
@@ -65,6 +89,8 @@ struct Entry {
     finding: Option<Arc<Finding>>,
     /// What was said last about it, to be said again on a new connection.
     words: Vec<ToScheduler>,
+    /// Whether it was taken up from the journal of an earlier process.
+    restored: bool,
 }
 
 /// What to do about an assignment.
@@ -89,6 +115,24 @@ pub(crate) enum Step {
     NotHeld,
 }
 
+/// A task of a batch, on its way to be settled.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) life: Life,
+    pub(crate) finding: Arc<Finding>,
+}
+
+/// What to do about a request to settle a batch.
+#[derive(Debug)]
+pub(crate) enum Batch {
+    /// Settle all of it.
+    Go(Vec<Member>),
+    /// All of it is being settled, or is settled: this is where it stands.
+    Known(Vec<ToScheduler>),
+    /// This one cannot be settled, hence none.
+    Not(TaskId),
+}
+
 /// A task that was let go.
 #[derive(Debug)]
 pub(crate) struct Released {
@@ -111,14 +155,8 @@ impl Table {
                 return Admission::Known(entry.words.clone());
             }
             Some(Entry { stage, finding: Some(finding), words, .. }) => {
-                let result_hash = verdict::result_hash(task, finding.digest);
                 *stage = Stage::Computed;
-                *words = vec![ToScheduler::Computed {
-                    task_id: task,
-                    result_hash,
-                    stdout_tail: String::new(),
-                    stderr_tail: String::new(),
-                }];
+                *words = vec![finding.word(task)];
                 return Admission::Known(words.clone());
             }
             _ => {}
@@ -128,8 +166,9 @@ impl Table {
             return Admission::Full;
         }
         let life = self.new_life(task, parent);
+        let stage = Stage::Computing;
         let entry =
-            Entry { life: life.clone(), stage: Stage::Computing, finding: None, words: vec![] };
+            Entry { life: life.clone(), stage, finding: None, words: vec![], restored: false };
         self.entries.insert(task, entry);
         Admission::New(life)
     }
@@ -143,8 +182,9 @@ impl Table {
         parent: &CancellationToken,
     ) {
         let life = self.new_life(task, parent);
+        let words = if stage == Stage::Computed { vec![finding.word(task)] } else { vec![] };
         let finding = Some(Arc::new(finding));
-        self.entries.insert(task, Entry { life, stage, finding, words: vec![] });
+        self.entries.insert(task, Entry { life, stage, finding, words, restored: true });
     }
 
     /// Whether the task is in hand.
@@ -152,13 +192,20 @@ impl Table {
         self.entries.contains_key(&task)
     }
 
-    /// The run brought that. `false` if nobody wants it any more.
-    pub(crate) fn computed(&mut self, life: &Life, finding: Finding, word: ToScheduler) -> bool {
-        let Some(entry) = self.alive(life) else { return false };
+    /// The run brought that; gives back what to say, or nothing if nobody wants it any more.
+    pub(crate) fn computed(&mut self, life: &Life, finding: Finding) -> Option<ToScheduler> {
+        let word = finding.word(life.task);
+        let entry = self.alive(life)?;
         entry.finding = Some(Arc::new(finding));
         entry.stage = Stage::Computed;
-        entry.words = vec![word];
-        true
+        entry.words = vec![word.clone()];
+        Some(word)
+    }
+
+    /// Who signed for the enclave of a computed task; zero if it ran without one.
+    pub(crate) fn challenge(&self, task: TaskId) -> Option<Address> {
+        let finding = self.entries.get(&task)?.finding.as_ref()?;
+        Some(finding.enclave.as_ref().map_or(Address::ZERO, |enclave| enclave.challenge))
     }
 
     /// Goes on to contribute, once.
@@ -166,6 +213,49 @@ impl Table {
         self.step(task, Stage::Contributing, |stage| {
             matches!(stage, Stage::Computed | Stage::Failed)
         })
+    }
+
+    /// Goes on to settle all of them together, once.
+    pub(crate) fn contribute_all(&mut self, tasks: &[TaskId]) -> Batch {
+        let mut words = Vec::new();
+        let mut begun = 0;
+        for task in tasks {
+            let Some(Entry { finding: Some(_), stage, words: said, .. }) = self.entries.get(task)
+            else {
+                return Batch::Not(*task);
+            };
+            if !matches!(stage, Stage::Computed | Stage::Failed) {
+                begun += 1;
+                words.extend(said.iter().cloned());
+            }
+        }
+        if begun == tasks.len() {
+            return Batch::Known(words);
+        }
+        let mut members = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            // One task twice in a batch is refused here too, by the second step.
+            match self.contribute(*task) {
+                Step::Go(life, finding) => members.push(Member { life, finding }),
+                Step::Known(_) | Step::NotHeld => {
+                    self.not_contributed(members.iter().map(|member| &member.life));
+                    return Batch::Not(*task);
+                }
+            }
+        }
+        Batch::Go(members)
+    }
+
+    /// Nothing of what was on its way came about: the results wait again for leave to contribute.
+    pub(crate) fn not_contributed<'a>(&mut self, lives: impl IntoIterator<Item = &'a Life>) {
+        for life in lives {
+            if let Some(entry) = self.alive(life)
+                && let Some(finding) = &entry.finding
+            {
+                entry.stage = Stage::Computed;
+                entry.words = vec![finding.word(life.task)];
+            }
+        }
     }
 
     /// Goes on to reveal, once. A contribution that is not known to have arrived may be revealed too: the chain knows.
@@ -219,7 +309,7 @@ impl Table {
         self.entries.values().flat_map(|entry| entry.words.iter().cloned()).collect()
     }
 
-    /// Tasks that were contributed to and need a reveal yet, or an upload.
+    /// Tasks that were contributed to and need a reveal yet, or an upload; and what an earlier process left unsettled.
     pub(crate) fn holding(&self) -> Vec<TaskId> {
         let held = self.entries.iter().filter(|(_, entry)| {
             let others_too = entry.finding.as_ref().is_some_and(|finding| !finding.needs_one);
@@ -227,7 +317,7 @@ impl Table {
                 entry.stage,
                 Stage::Contributing | Stage::Contributed | Stage::Revealing | Stage::Revealed
             );
-            others_too && promised
+            (others_too && promised) || entry.restored
         });
         held.map(|(task, _)| *task).collect()
     }
@@ -282,6 +372,8 @@ mod tests {
             callback_data: Bytes::new(),
             needs_one,
             stake: Nrlc::ZERO,
+            printed: Printed::default(),
+            enclave: None,
         }
     }
 
@@ -303,11 +395,11 @@ mod tests {
         table.release(TASK).unwrap();
         assert!(first.over.is_cancelled());
         let second = admit(&mut table);
-        assert!(!table.computed(&first, finding(true), word(1)));
+        assert!(table.computed(&first, finding(true)).is_none());
         assert!(!table.reached(&first, Stage::Failed, word(1)));
         assert!(table.words().is_empty());
-        assert!(table.computed(&second, finding(true), word(2)));
-        assert_eq!(table.words(), [word(2)]);
+        let said = table.computed(&second, finding(true)).unwrap();
+        assert_eq!(table.words(), [said]);
     }
 
     #[test]
@@ -316,7 +408,7 @@ mod tests {
         assert!(matches!(table.contribute(TASK), Step::NotHeld));
         let life = admit(&mut table);
         assert!(matches!(table.contribute(TASK), Step::NotHeld));
-        table.computed(&life, finding(true), word(1));
+        table.computed(&life, finding(true));
         assert!(matches!(table.reveal(TASK), Step::Known(_)));
         assert!(matches!(table.contribute(TASK), Step::Go(..)));
         assert!(matches!(table.contribute(TASK), Step::Known(_)));
@@ -327,7 +419,7 @@ mod tests {
         let mut table = Table::default();
         for (needs_one, held) in [(true, 0), (false, 1)] {
             let life = admit(&mut table);
-            table.computed(&life, finding(needs_one), word(1));
+            table.computed(&life, finding(needs_one));
             assert!(table.holding().is_empty());
             table.contribute(TASK);
             assert_eq!(table.holding().len(), held);
@@ -339,12 +431,39 @@ mod tests {
     fn what_failed_after_the_run_is_not_run_again() {
         let mut table = Table::default();
         let life = admit(&mut table);
-        table.computed(&life, finding(true), word(1));
+        table.computed(&life, finding(true));
         table.reached(&life, Stage::Failed, word(2));
         let again = table.admit(TASK, &CancellationToken::new());
         let Admission::Known(words) = again else { panic!("{again:?}") };
         assert!(matches!(words[..], [ToScheduler::Computed { .. }]), "{words:?}");
         assert!(matches!(table.contribute(TASK), Step::Go(..)));
+    }
+
+    #[test]
+    fn a_batch_is_settled_whole_or_not_at_all() {
+        let mut table = Table::default();
+        let other = TaskId(B256::repeat_byte(8));
+        assert!(matches!(table.contribute_all(&[TASK]), Batch::Not(TASK)));
+        let life = admit(&mut table);
+        table.computed(&life, finding(true));
+        assert!(matches!(table.contribute_all(&[TASK, other]), Batch::Not(task) if task == other));
+        assert!(matches!(table.contribute_all(&[TASK, TASK]), Batch::Not(TASK)));
+        let Batch::Go(members) = table.contribute_all(&[TASK]) else { panic!("all is there") };
+        assert!(matches!(table.contribute_all(&[TASK]), Batch::Known(_)));
+        table.reached(&life, Stage::Contributed, word(1));
+        let Batch::Known(words) = table.contribute_all(&[TASK]) else { panic!("it was sent") };
+        assert_eq!(words, [word(1)]);
+        table.not_contributed(members.iter().map(|member| &member.life));
+        assert_eq!(table.words(), [members[0].finding.word(TASK)]);
+        assert!(matches!(table.contribute(TASK), Step::Go(..)));
+    }
+
+    #[test]
+    fn what_a_restart_left_unsettled_is_held_and_said() {
+        let mut table = Table::default();
+        table.restore(TASK, finding(true), Stage::Computed, &CancellationToken::new());
+        assert_eq!(table.holding(), [TASK]);
+        assert_eq!(table.words(), [finding(true).word(TASK)]);
     }
 
     #[test]

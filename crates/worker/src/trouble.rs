@@ -3,6 +3,7 @@
 use wire::Failure;
 use wire::link::{Blame, RunFailure};
 
+use crate::enclave::Mishap;
 use crate::fetch::FetchError;
 
 /// The most of a program's output that travels with a failure.
@@ -19,8 +20,10 @@ pub(crate) enum Trouble {
         "the program fetched from {from} is not the one that was registered: its SHA-256 is {found}"
     )]
     OtherProgram { from: String, found: String },
-    #[error("apps of kind '{kind}' do not run here; WASM does")]
+    #[error("apps of kind '{kind}' do not run here; WASM and DOCKER do")]
     Kind { kind: String },
+    #[error("images are not pulled from registries here: '{image}'")]
+    Registry { image: String },
     #[error("the deal asks for what this worker does not have: {what}")]
     Demand { what: String },
     #[error("the input {url} cannot be fetched: {error}")]
@@ -49,8 +52,16 @@ pub(crate) enum Trouble {
     NoCallbackData,
     #[error("the worker's machine failed while {doing}: {detail}")]
     Host { doing: &'static str, detail: String },
+    #[error("{}: {}", .0.cause, .0.detail)]
+    Enclave(Mishap),
     #[error("{0}")]
     Run(Box<sandbox::Failure>),
+}
+
+impl From<Mishap> for Trouble {
+    fn from(mishap: Mishap) -> Self {
+        Self::Enclave(mishap)
+    }
 }
 
 impl Trouble {
@@ -65,6 +76,7 @@ impl Trouble {
             Self::Program { .. } => "GM-4210",
             Self::OtherProgram { .. } => "GM-4211",
             Self::Kind { .. } => "GM-4212",
+            Self::Registry { .. } => "GM-4229",
             Self::Demand { .. } => "GM-4213",
             Self::Input { error, .. } if error.is_forbidden() => "GM-4215",
             Self::Input { error, .. } if error.is_excessive() => "GM-4216",
@@ -81,6 +93,9 @@ impl Trouble {
             Self::NotHeld => "GM-4226",
             Self::NoCallbackData => "GM-4227",
             Self::Host { .. } => "GM-4228",
+            Self::Enclave(mishap) if mishap.cause.starts_with("PRE_COMPUTE") => "GM-4242",
+            Self::Enclave(mishap) if mishap.cause.starts_with("POST_COMPUTE") => "GM-4243",
+            Self::Enclave(_) => "GM-4241",
             Self::Run(failure) => failure.code(),
         }
     }
@@ -91,6 +106,9 @@ impl Trouble {
             Self::Program { .. } => "the app's owner must keep the program where it is registered",
             Self::OtherProgram { .. } => "register the app anew with the program's SHA-256",
             Self::Kind { .. } => "build the program as WebAssembly and register it as WASM",
+            Self::Registry { .. } => {
+                "save the image with docker save, add it to the market's storage, and register the app with its /ipfs/… address"
+            }
             Self::Demand { .. } => "leave the demand out of the request, or use another workerpool",
             Self::Input { error, .. } if error.is_forbidden() => {
                 "give a public http or https URL, or add the file to the market's storage"
@@ -113,6 +131,15 @@ impl Trouble {
             Self::Host { .. } => {
                 "another worker may succeed; its operator finds the cause in the worker's log"
             }
+            Self::Enclave(mishap) => match mishap.blame {
+                Blame::App => "the app's owner must register it for tee,tdx",
+                Blame::Worker => {
+                    "another worker may succeed; the operator should check the secret service"
+                }
+                Blame::Input => {
+                    "check the dataset, its key, the inputs and the key for results at the secret service"
+                }
+            },
             Self::Run(failure) => failure.remedy(),
         }
     }
@@ -125,6 +152,7 @@ impl Trouble {
             Self::Program { .. }
             | Self::OtherProgram { .. }
             | Self::Kind { .. }
+            | Self::Registry { .. }
             | Self::NoCallbackData => Blame::App,
             Self::Demand { .. } | Self::Input { .. } | Self::Inputs(_) | Self::Dataset(_) => {
                 Blame::Input
@@ -138,6 +166,7 @@ impl Trouble {
             | Self::Upload(_)
             | Self::NotHeld
             | Self::Host { .. } => Blame::Worker,
+            Self::Enclave(mishap) => mishap.blame,
             Self::Run(failure) => match failure.blame() {
                 sandbox::Blame::App => Blame::App,
                 sandbox::Blame::Worker => Blame::Worker,
@@ -162,6 +191,12 @@ impl From<sandbox::Failure> for Trouble {
     fn from(failure: sandbox::Failure) -> Self {
         Self::Run(Box::new(failure))
     }
+}
+
+/// The end of what a program printed, as it travels.
+pub(crate) fn printed_tail(printed: &[u8]) -> String {
+    let from = printed.len().saturating_sub(TAIL_BYTES_MAX);
+    tail(&String::from_utf8_lossy(&printed[from..]))
 }
 
 fn tail(text: &str) -> String {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 use super::image::Image;
 use super::seccomp;
@@ -40,7 +41,9 @@ pub(super) fn make(
         let bundle = tempfile::Builder::new().prefix("run-").tempdir_in(bundles)?;
         chown(&execution.output, Some(user), Some(user))?;
         let config = config(id, user, image, &command, execution);
-        std::fs::write(bundle.path().join("config.json"), config.to_string())?;
+        // The environment is in it, and may hold secrets.
+        let config = Zeroizing::new(config.to_string());
+        std::fs::write(bundle.path().join("config.json"), &*config)?;
         Ok(bundle)
     };
     write().map_err(host("preparing the container"))
@@ -93,7 +96,7 @@ fn config(id: &str, user: u32, image: &Image, command: &[String], execution: &Ex
 /// The image's, then the task's: what the protocol says wins.
 fn environment(image: &Image, execution: &Execution) -> Vec<String> {
     let mut env: Vec<String> = Vec::new();
-    let task = execution.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let task = execution.env.iter().map(|(name, value)| format!("{name}={}", **value));
     for entry in [PATH.to_owned(), "HOME=/tmp".to_owned()]
         .into_iter()
         .chain(image.env().iter().cloned())

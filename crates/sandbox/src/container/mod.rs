@@ -136,7 +136,8 @@ impl Runtime for Container {
     }
 
     fn name(&self) -> &'static str {
-        "oci"
+        // As apps of this kind are registered.
+        "docker"
     }
 
     async fn execute(

@@ -65,7 +65,7 @@ impl Bench {
             program,
             pin: None,
             args: first.iter().chain(args).map(|arg| (*arg).to_owned()).collect(),
-            env: vec![("FLAVOUR".to_owned(), "lemon = «citron»".to_owned())],
+            env: vec![("FLAVOUR".to_owned(), "lemon = «citron»".to_owned().into())],
             inputs: dir.join("in"),
             archive: dir.join("result.zip"),
             seed: B256::repeat_byte(7),

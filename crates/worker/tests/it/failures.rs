@@ -24,10 +24,16 @@ async fn each_failure_is_named_and_blamed() {
     let with_params = |params: &str| Request { params: params.to_owned(), ..Request::of("echo") };
     let cases: Vec<(Request, Expect)> = vec![
         (
-            Request { kind: "DOCKER", ..Request::of("echo") },
+            Request { kind: "SCONE", ..Request::of("echo") },
             expect![[r#"
                 GM-4212 App 
-                apps of kind 'DOCKER' do not run here; WASM does"#]],
+                apps of kind 'SCONE' do not run here; WASM and DOCKER do"#]],
+        ),
+        (
+            Request { kind: "DOCKER", ..Request::of("echo") },
+            expect![[r#"
+            GM-4160 Worker 
+            containers do not run here: nothing to run them was found at the start"#]],
         ),
         (
             Request { multiaddr: "/ipfs/gone".to_owned(), ..Request::of("other") },

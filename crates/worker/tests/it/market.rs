@@ -23,13 +23,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use verdict::authorization_hash;
+use verdict::{authorization_hash, settlement_hash};
 use wire::link::{Identity, SchedulerLink, ToWorker};
 use worker::{Config, Handle, Worker};
 
 use crate::played::{Doors, Played, Player};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Accounts of the embedded chain: who owns the assets, asks, schedules, and from where on workers are.
 const OWNER: usize = 0;
 const REQUESTER: usize = 1;
@@ -170,6 +170,7 @@ impl Market {
             dir: self.worker_dir(number),
             slots: 2,
             allow_private: false,
+            tee: worker::Tee::Off,
             lie: false,
         }
     }
@@ -275,6 +276,19 @@ impl Market {
             task_id: bought.task,
             authorization: signature.as_bytes().to_vec().into(),
             enclave_challenge: Address::ZERO,
+        }
+    }
+
+    /// What tells a worker to settle tasks of one deal together.
+    pub(crate) fn settle(&self, bag: &[Bought], worker: Address) -> ToWorker {
+        let deal = bag[0].deal;
+        let indices: Vec<_> = bag.iter().map(|bought| U256::from(bought.index)).collect();
+        let hash = settlement_hash(worker, deal, &indices);
+        let signature = self.scheduler.signer().sign_message_sync(hash.as_slice()).unwrap();
+        ToWorker::Settle {
+            deal_id: deal,
+            task_ids: bag.iter().map(|bought| bought.task).collect(),
+            authorization: signature.as_bytes().to_vec().into(),
         }
     }
 

@@ -12,18 +12,17 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use primitives::TaskId;
-use sandbox::{Executed, Execution, Runtime, Stopped};
+use sandbox::{Executed, Execution, Kind, Runtime, Stopped};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use wire::Failure;
-use wire::auth::{Authorization, Challenge};
 use wire::link::{Arrival, Gate, Identity, SchedulerLink, ToScheduler, ToWorker};
 use wire::scheduler::{
     ComputeLogs, ResultBody, SchedulerApi, SchedulerRefusal, TaskModel, UploadLimits,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs "programs" that are words: `echo` prints its arguments and inputs, `wait` does so when it is let through, `call`
 /// gives data for a callback, `fail` fails.
@@ -33,6 +32,10 @@ pub(crate) struct Player {
 
 #[async_trait]
 impl Runtime for Player {
+    fn kind(&self) -> Kind {
+        Kind::Wasm
+    }
+
     fn name(&self) -> &'static str {
         "wasm"
     }
@@ -79,6 +82,8 @@ pub(crate) struct Doors {
     files: HashMap<&'static str, &'static str>,
     /// What the gateway was asked for, in order.
     pub(crate) asked: Mutex<Vec<String>>,
+    /// Held by a test that wants uploads to wait.
+    pub(crate) storage: Mutex<()>,
 }
 
 const TOKEN: &str = "open sesame";
@@ -90,8 +95,14 @@ impl Doors {
         files: HashMap<&'static str, &'static str>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<SchedulerLink>) {
         let (arrivals, arrived) = mpsc::unbounded_channel();
-        let doors =
-            Self { identity, arrivals, uploads: Mutex::default(), files, asked: Mutex::default() };
+        let doors = Self {
+            identity,
+            arrivals,
+            uploads: Mutex::default(),
+            files,
+            asked: Mutex::default(),
+            storage: Mutex::default(),
+        };
         (Arc::new(doors), arrived)
     }
 
@@ -133,15 +144,11 @@ impl SchedulerApi for Doors {
         Err(SchedulerRefusal::NotFound)
     }
 
-    async fn logs_challenge(&self, _: Address) -> Result<Challenge, SchedulerRefusal> {
-        Err(SchedulerRefusal::NotFound)
+    fn chain_id(&self) -> u64 {
+        self.identity.chain_id
     }
 
-    async fn logs(
-        &self,
-        _: TaskId,
-        _: &Authorization,
-    ) -> Result<Vec<ComputeLogs>, SchedulerRefusal> {
+    async fn logs(&self, _: TaskId, _: Address) -> Result<Vec<ComputeLogs>, SchedulerRefusal> {
         Err(SchedulerRefusal::NotFound)
     }
 
@@ -154,6 +161,7 @@ impl SchedulerApi for Doors {
         if token != TOKEN {
             return Err(SchedulerRefusal::Unauthorized);
         }
+        drop(self.storage.lock().await);
         let mut zip = Vec::new();
         body.read_to_end(&mut zip).await.unwrap();
         self.uploads.lock().await.insert(task, zip);
