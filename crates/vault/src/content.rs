@@ -20,7 +20,7 @@ pub(crate) const SIMULATED_IMAGE: &str = "gristmill/simulated";
 pub(crate) const SIMULATED_FINGERPRINT: &str = "simulated";
 
 /// Puts the session together.
-pub(crate) fn compose(name: String, facts: Facts) -> Session {
+pub(crate) fn compose(name: String, facts: &Facts) -> Session {
     let mut services = Vec::new();
     let house = |stage, environment| Service {
         stage,
@@ -30,15 +30,15 @@ pub(crate) fn compose(name: String, facts: Facts) -> Session {
     };
     let has_inputs = !facts.params.input_files.is_empty() || !matches!(facts.inputs, Inputs::Open);
     if has_inputs {
-        services.push(house(Stage::PreCompute, pre_compute(&facts)));
+        services.push(house(Stage::PreCompute, pre_compute(facts)));
     }
     services.push(Service {
         stage: Stage::App,
         image_name: facts.app.0.clone(),
         fingerprint: facts.app.1.clone(),
-        environment: app(&facts),
+        environment: app(facts),
     });
-    services.push(house(Stage::PostCompute, post_compute(&facts)));
+    services.push(house(Stage::PostCompute, post_compute(facts)));
     Session { name, services }
 }
 
@@ -50,6 +50,7 @@ impl Variables {
         Self(Environment::new())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "values are written where they are passed")]
     fn set(&mut self, name: impl Into<String>, value: impl ToString) {
         self.0.insert(name.into(), Secret::new(value.to_string()));
     }

@@ -66,7 +66,7 @@ impl Desk {
             Ok(0) => {}
             Ok(forgotten) => tracing::debug!(forgotten, "enclave keys of finished tasks are gone"),
             Err(error) => {
-                tracing::warn!(%error, "enclave keys of finished tasks cannot be removed")
+                tracing::warn!(%error, "enclave keys of finished tasks cannot be removed");
             }
         }
     }
@@ -147,7 +147,7 @@ impl Desk {
         let (task, deal, key) = self.authorised(asked, by_worker).await?;
         let reader = Reader { guard: &self.guard, safe: &self.safe, ipfs: self.ipfs.as_ref() };
         let facts = reader.read(asked.task, (task, deal), asked.worker, key).await?;
-        let compose = |id| content::compose(id, facts);
+        let compose = |id| content::compose(id, &facts);
         let session_id = self.sessions.hold((asked.task, asked.worker), Instant::now(), compose);
         let mut broker = self.public_url.clone();
         broker.set_path(BROKER_PATH);

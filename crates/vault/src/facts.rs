@@ -213,6 +213,7 @@ impl Reader<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
 pub(crate) fn undescribed(error: chain::Error) -> SessionError {
     tracing::warn!(%error, "what a task is about cannot be read from the chain");
     SessionError::GetTaskDescriptionFailed

@@ -34,7 +34,7 @@ impl SmsClient {
 
     /// Whether there is such a secret.
     pub async fn has(&self, id: &SecretId) -> Result<bool, ClientError> {
-        match self.http.send(self.secret(Method::HEAD, id)).await {
+        match self.http.send(self.secret(&Method::HEAD, id)).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -55,7 +55,7 @@ impl SmsClient {
         };
         let message = challenge::to_set(id, value.expose().as_bytes());
         let request = self
-            .secret(method, id)
+            .secret(&method, id)
             .header("authorization", sign(message, signer)?)
             .header("content-type", "text/plain")
             .body(value.expose().clone());
@@ -108,7 +108,7 @@ impl SmsClient {
             .map_err(|error| self.http.unreadable(error.to_string()))
     }
 
-    fn secret(&self, method: Method, id: &SecretId) -> RequestBuilder {
+    fn secret(&self, method: &Method, id: &SecretId) -> RequestBuilder {
         let query = |pairs: &[(&'static str, String)], path: &str| {
             self.http.request(method.clone(), path, pairs)
         };

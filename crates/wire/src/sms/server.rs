@@ -319,7 +319,7 @@ async fn put(
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         // The official service has this one status of its own.
         Err(error @ SmsError::TooLarge) if requesters => {
-            answer_error(StatusCode::BAD_REQUEST, &error)
+            answer_error(StatusCode::BAD_REQUEST, error)
         }
         Err(error) => refuse(error),
     }
@@ -422,13 +422,16 @@ fn refuse(error: SmsError) -> Response {
         SmsError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         SmsError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    answer_error(status, &error)
+    answer_error(status, error)
 }
 
-fn answer_error(status: StatusCode, error: &SmsError) -> Response {
-    let mut body = json!({"error": [error.to_string()]});
-    if let SmsError::Unavailable(failure) | SmsError::Internal(failure) = error {
-        body["failure"] = json!(failure);
-    }
+fn answer_error(status: StatusCode, error: SmsError) -> Response {
+    let text = [error.to_string()];
+    let body = match error {
+        SmsError::Unavailable(failure) | SmsError::Internal(failure) => {
+            json!({"error": text, "failure": failure})
+        }
+        _ => json!({"error": text}),
+    };
     json_answer(status, &body)
 }
