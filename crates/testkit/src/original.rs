@@ -2,8 +2,8 @@
 //!
 //! The package is fetched from npm when a test asks for it and kept under the build directory; nothing of it is in this
 //! repository. It has the facets of the hub, the registries and their libraries; the token comes from its own package.
-//! Left out are facets of the diamond standard itself, whose code is not published there: this hub cannot be cut and does
-//! not say who owns it. Markets ask for neither.
+//! Left out are facets of the diamond standard itself, whose code is not published there: this hub cannot be cut. Other
+//! facets ask it who owns it, so that one view is replaced by a dozen bytes of our own.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,7 @@ sol! {
         bytes initCalldata;
     }
 
+    function owner() external view returns (address);
     function initialize(address previous) external;
     function configure(address token, string name, string symbol, uint8 decimals, address appregistry, address datasetregistry, address workerpoolregistry, address v3_iexecHub) external;
     function createCategory(string name, string description, uint256 workClockTimeRef) external returns (uint256);
@@ -118,6 +119,13 @@ impl Original {
             };
             cuts.push(cut);
         }
+        let asked = FixedBytes::from(ownerCall::SELECTOR);
+        let owner_facet = site.create(owner_facet()).await?;
+        cuts.push(FacetCut {
+            facetAddress: owner_facet,
+            action: 0,
+            functionSelectors: vec![asked],
+        });
         let owner = site.wallet.address();
         let arguments = DiamondArgs { owner, init: Address::ZERO, initCalldata: Bytes::new() };
         let diamond = [self.code("Diamond", None)?.to_vec(), (cuts, arguments).abi_encode_params()];
@@ -196,6 +204,18 @@ impl Original {
             })
             .collect()
     }
+}
+
+/// Creation code of a contract that answers everything with the owner that a diamond has stored.
+fn owner_facet() -> Bytes {
+    let storage = U256::from_be_bytes(keccak256("diamond.standard.diamond.storage").0);
+    let slot = (storage + U256::from(3)).to_be_bytes::<32>();
+    // PUSH32 slot, SLOAD, PUSH0, MSTORE, PUSH1 32, PUSH0, RETURN
+    let runtime = [&[0x7f][..], &slot, &[0x54, 0x5f, 0x52, 0x60, 0x20, 0x5f, 0xf3]].concat();
+    // PUSH1 length, DUP1, PUSH1 9, PUSH0, CODECOPY, PUSH0, RETURN
+    let length = u8::try_from(runtime.len()).unwrap_or_default();
+    let installer = [0x60, length, 0x80, 0x60, 9, 0x5f, 0x39, 0x5f, 0xf3];
+    [&installer[..], &runtime].concat().into()
 }
 
 /// Parameters as a signature has them: `(address,(uint256,bytes)[])`.

@@ -36,6 +36,8 @@ struct Script {
     refusals: Vec<([u8; 4], Bytes)>,
     /// Gas that the chain charges for any data.
     data_gas: Option<u64>,
+    /// What a unit of gas costs, on a chain before EIP-1559.
+    gas_price: Option<u64>,
     /// Transactions handed in.
     taken: Vec<Bytes>,
 }
@@ -101,6 +103,11 @@ impl Node {
         self.script.lock().data_gas = Some(gas);
     }
 
+    /// Makes it a chain before EIP-1559.
+    pub(crate) fn price_gas(&self, wei: u64) {
+        self.script.lock().gas_price = Some(wei);
+    }
+
     /// Transactions handed in so far, as they came.
     pub(crate) fn taken(&self) -> Vec<Bytes> {
         self.script.lock().taken.clone()
@@ -135,6 +142,7 @@ impl Script {
         match method {
             "eth_chainId" => Ok(json!("0x1")),
             "eth_call" => self.call(&params[0]),
+            "eth_gasPrice" => Ok(json!(U256::from(self.gas_price.unwrap_or(7)))),
             "eth_getTransactionCount" => Ok(json!("0x0")),
             "eth_sendRawTransaction" => {
                 let raw: Bytes = serde_json::from_value(params[0].clone()).unwrap();
@@ -184,7 +192,7 @@ impl Script {
             "parentHash": block.parent,
             "timestamp": U64::from(1_000 + number),
             "logsBloom": bloom,
-            "baseFeePerGas": U256::from(7),
+            "baseFeePerGas": self.gas_price.is_none().then(|| U256::from(7)),
         })
     }
 

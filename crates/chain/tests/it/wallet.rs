@@ -225,25 +225,44 @@ async fn a_transaction_that_is_undone_before_anyone_heard_of_it_is_mined_all_the
     assert_eq!(wallet.client().ether(NOBODY).await.unwrap(), U256::from(1));
 }
 
+/// The first transaction that a wallet hands in at that node.
+async fn handed_in(script: &Node) -> TxEnvelope {
+    let client = chain::Client::connect_bare(&script.url).await.unwrap();
+    let options =
+        WalletOptions { resubmit_after: Duration::from_millis(50), ..WalletOptions::default() };
+    let signer = PrivateKeySigner::random();
+    let wallet = Wallet::with_options(&client, signer, options).await.unwrap();
+    let _pending = wallet.send(payment()).await.unwrap();
+    let raw = async {
+        loop {
+            match script.taken().first() {
+                Some(raw) => break raw.clone(),
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let raw = tokio::time::timeout(PATIENCE, raw).await.expect("handed in");
+    TxEnvelope::decode_2718(&mut &raw[..]).unwrap()
+}
+
 /// On a rollup that charges for data by gas, limits are raised by what its node says.
 #[tokio::test]
 async fn gas_for_data_is_added_where_a_chain_charges_for_it() {
-    let limit = async |answer: Option<u64>| {
-        let script = Node::start().await;
-        if let Some(gas) = answer {
-            script.charge_data(gas);
-        }
-        let client = chain::Client::connect_bare(&script.url).await.unwrap();
-        let wallet = Wallet::new(&client, PrivateKeySigner::random()).await.unwrap();
-        wallet.send(payment()).await.unwrap();
-        let raw = loop {
-            match script.taken().pop() {
-                Some(raw) => break raw,
-                None => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        };
-        TxEnvelope::decode_2718(&mut &raw[..]).unwrap().gas_limit()
-    };
-    assert_eq!(limit(None).await, 21_000);
-    assert_eq!(limit(Some(150_000)).await, 21_000 + 300_000);
+    let script = Node::start().await;
+    assert_eq!(handed_in(&script).await.gas_limit(), 21_000);
+    let script = Node::start().await;
+    script.charge_data(150_000);
+    assert_eq!(handed_in(&script).await.gas_limit(), 21_000 + 300_000);
+}
+
+#[tokio::test]
+async fn a_chain_without_a_base_fee_gets_transactions_of_the_old_form() {
+    let script = Node::start().await;
+    script.price_gas(1_234);
+    let TxEnvelope::Legacy(old) = handed_in(&script).await else { panic!("another form") };
+    assert_eq!(old.tx().gas_price, 1_234);
+    assert_eq!(old.tx().chain_id, Some(1));
+    let script = Node::start().await;
+    let TxEnvelope::Eip1559(new) = handed_in(&script).await else { panic!("another form") };
+    assert_eq!((new.tx().max_fee_per_gas, new.tx().max_priority_fee_per_gas), (14, 0));
 }
