@@ -116,13 +116,11 @@ async fn build(
         Site::survey(&args.rpc, signer, config.clone(), kept, options).await.map_err(failed)?;
     let done = site.deployment().steps.iter().filter(|step| step.mined.is_some()).count();
     let all = site.step_count();
-    match (site.deployment().complete, done) {
-        (true, _) => talk.say("everything is put up already; looking at it"),
-        (false, 0) => {
-            talk.say(format!("{all} transactions; what is done is kept in {}", path.display()))
-        }
-        (false, done) => talk.say(format!("going on after {done} of {all} transactions")),
-    }
+    talk.say(match (site.deployment().complete, done) {
+        (true, _) => "everything is put up already; looking at it".to_owned(),
+        (false, 0) => format!("{all} transactions; what is done is kept in {}", path.display()),
+        (false, done) => format!("going on after {done} of {all} transactions"),
+    });
     let mut keeper = Keeper { file, talk };
     let deployment = site.build(&mut keeper).await.map_err(failed)?;
     Ok((deployment, config))
