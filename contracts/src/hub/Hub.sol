@@ -97,7 +97,7 @@ contract Hub is IHubCore, Ledger, Matching {
     {
         require(token == HubStorage.data().token, "wrong-token");
         require(msg.sender == token, "wrong-caller");
-        _deposit(sender, amount, sender);
+        _take(token, sender, amount, sender);
         if (data.length == 0) return true;
 
         bytes4 selector = bytes4(data[:4]);
@@ -120,9 +120,11 @@ contract Hub is IHubCore, Ledger, Matching {
     }
 
     function _deposit(address from, uint256 amount, address target) private {
-        require(
-            IERC20Token(HubStorage.data().token).transferFrom(from, address(this), amount), "failed-transferFrom"
-        );
+        _take(HubStorage.data().token, from, amount, target);
+    }
+
+    function _take(address token, address from, uint256 amount, address target) private {
+        require(IERC20Token(token).transferFrom(from, address(this), amount), "failed-transferFrom");
         _mint(target, amount);
     }
 

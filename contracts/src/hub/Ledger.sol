@@ -62,13 +62,19 @@ abstract contract Ledger is IHubEvents {
     }
 
     function _setSupply(uint256 supply) internal {
-        HubStorage.data().supply = uint96(Narrow.put(supply, Narrow.MAX_96, Narrow.SUPPLY, 0));
+        // The usual way apart, so that the word is not read again.
+        if (supply < Narrow.MAX_96) HubStorage.data().supply = uint96(supply);
+        else HubStorage.data().supply = uint96(Narrow.put(supply, Narrow.MAX_96, Narrow.SUPPLY, 0));
     }
 
+    /// @dev Only the stake is looked at.
     function _credit(address who, uint256 amount) internal {
-        Account memory account = _account(who);
-        account.stake += amount;
-        _setAccount(who, account);
+        if (who == address(this)) return _setHeldBalance(_heldBalance() + amount);
+        bytes32 key = bytes32(uint256(uint160(who)));
+        uint256 word = HubStorage.data().accounts[who];
+        uint256 stake = Narrow.get(word & Narrow.MAX_96, Narrow.MAX_96, Narrow.STAKE, key) + amount;
+        HubStorage.data().accounts[who] =
+            (word & ~Narrow.MAX_96) | Narrow.put(stake, Narrow.MAX_96, Narrow.STAKE, key);
     }
 
     /* TASK MONEY */

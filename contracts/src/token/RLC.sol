@@ -18,7 +18,6 @@ contract RLC is IRLC {
 
     /// @inheritdoc IRLC
     mapping(address account => uint256) public balanceOf;
-    mapping(address owner => mapping(address spender => uint256)) private allowances;
 
     /// @dev Amounts must sum to the supply.
     constructor(address[] memory holders, uint256[] memory amounts) {
@@ -50,7 +49,7 @@ contract RLC is IRLC {
 
     /// @inheritdoc IRLC
     function allowance(address owner, address spender) external view returns (uint256 amount) {
-        (amount,) = _allowance(owner, spender);
+        (amount,) = _allowance(_slot(owner, spender));
     }
 
     /// @inheritdoc IRLC
@@ -61,22 +60,21 @@ contract RLC is IRLC {
 
     /// @inheritdoc IRLC
     function transferFrom(address from, address to, uint256 amount) external returns (bool) {
-        (uint256 allowed, bool open) = _allowance(from, msg.sender);
+        bytes32 slot = _slot(from, msg.sender);
+        (uint256 allowed, bool open) = _allowance(slot);
         if (amount > allowed) revert InsufficientAllowance();
         unchecked {
-            allowed -= amount;
+            _setAllowance(slot, allowed - amount, open);
         }
-        if (open) _setOpen(from, msg.sender, allowed);
-        else allowances[from][msg.sender] = allowed;
         _move(from, to, amount);
         return true;
     }
 
     /// @inheritdoc IRLC
     function approve(address spender, uint256 amount) external returns (bool) {
-        (, bool open) = _allowance(msg.sender, spender);
-        if (open) _setOpen(msg.sender, spender, amount);
-        else allowances[msg.sender][spender] = amount;
+        bytes32 slot = _slot(msg.sender, spender);
+        (, bool open) = _allowance(slot);
+        _setAllowance(slot, amount, open);
         emit Approval(msg.sender, spender, amount);
         return true;
     }
@@ -84,17 +82,10 @@ contract RLC is IRLC {
     /// @inheritdoc IRLC
     function approveAndCall(address spender, uint256 amount, bytes calldata data) external returns (bool) {
         bytes32 slot = _slot(msg.sender, spender);
-        bool nested = _isOpen(slot);
-        _setOpen(msg.sender, spender, amount);
+        _setAllowance(slot, amount, true);
         emit Approval(msg.sender, spender, amount);
         IApprovalReceiver(spender).receiveApproval(msg.sender, amount, address(this), data);
-        if (!nested) {
-            (uint256 left,) = _allowance(msg.sender, spender);
-            assembly ("memory-safe") {
-                tstore(slot, 0)
-            }
-            if (allowances[msg.sender][spender] != left) allowances[msg.sender][spender] = left;
-        }
+        _close(slot);
         return true;
     }
 
@@ -108,28 +99,44 @@ contract RLC is IRLC {
         emit Transfer(from, to, amount);
     }
 
-    /* ALLOWANCES: transient while `approveAndCall` calls, in two slots: whether, and how much. */
+    /* ALLOWANCES: in storage; or, while open, one more than the amount in the transient slot of the same number. The largest
+    amount has no room there and is written. */
 
-    function _allowance(address owner, address spender) private view returns (uint256 amount, bool open) {
-        bytes32 slot = _slot(owner, spender);
-        open = _isOpen(slot);
-        if (!open) return (allowances[owner][spender], false);
+    function _allowance(bytes32 slot) private view returns (uint256 amount, bool open) {
+        uint256 word = _openWord(slot);
+        if (word != 0) {
+            unchecked {
+                return (word - 1, true);
+            }
+        }
         assembly ("memory-safe") {
-            amount := tload(add(slot, 1))
+            amount := sload(slot)
         }
     }
 
-    function _setOpen(address owner, address spender, uint256 amount) private {
-        bytes32 slot = _slot(owner, spender);
+    function _setAllowance(bytes32 slot, uint256 amount, bool open) private {
         assembly ("memory-safe") {
-            tstore(slot, 1)
-            tstore(add(slot, 1), amount)
+            if open { tstore(slot, add(amount, 1)) }
+            if or(iszero(open), iszero(not(amount))) { sstore(slot, amount) }
         }
     }
 
-    function _isOpen(bytes32 slot) private view returns (bool open) {
+    function _openWord(bytes32 slot) private view returns (uint256 word) {
         assembly ("memory-safe") {
-            open := tload(slot)
+            word := tload(slot)
+        }
+    }
+
+    /// @dev Writes what is left, unless that is what was there. If a call within this one has done so, there is nothing left
+    /// to do.
+    function _close(bytes32 slot) private {
+        assembly ("memory-safe") {
+            let word := tload(slot)
+            if word {
+                let left := sub(word, 1)
+                tstore(slot, 0)
+                if iszero(eq(sload(slot), left)) { sstore(slot, left) }
+            }
         }
     }
 
