@@ -187,3 +187,113 @@ fn dataset_name(facts: &Facts) -> String {
 fn input_name(url: &str) -> String {
     alloy_primitives::hex::encode_prefixed(Sha256::digest(url))
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{Address, B256, Bytes, U256};
+    use chain::{AssetTerms, Deal, Task, TaskStatus};
+    use primitives::{
+        CategoryId, DealId, Nrlc, ResultDigest, ResultHash, Tag, TaskId, UnixSeconds,
+    };
+    use wire::params::Params;
+
+    use super::*;
+
+    fn terms() -> AssetTerms {
+        AssetTerms { pointer: Address::ZERO, owner: Address::ZERO, price: Nrlc(U256::ZERO) }
+    }
+
+    /// Of a task without inputs whose result goes there.
+    fn facts(storage: Option<Storage>) -> Facts {
+        let deal = Deal {
+            app: terms(),
+            dataset: terms(),
+            workerpool: terms(),
+            trust: U256::ONE,
+            category: CategoryId::new(0),
+            tag: Tag::NONE,
+            requester: Address::ZERO,
+            beneficiary: Address::ZERO,
+            callback: Address::ZERO,
+            params: String::new(),
+            start: UnixSeconds(0),
+            first: U256::from(4),
+            size: U256::from(3),
+            worker_stake: Nrlc(U256::ZERO),
+            scheduler_reward_ratio: U256::ZERO,
+            sponsor: Address::ZERO,
+        };
+        let task = Task {
+            status: TaskStatus::Active,
+            deal: DealId::default(),
+            index: U256::from(5),
+            work_clock_seconds: 60,
+            contribution_deadline: UnixSeconds(0),
+            reveal_deadline: UnixSeconds(0),
+            final_deadline: UnixSeconds(0),
+            consensus: ResultHash(B256::ZERO),
+            revealed: 0,
+            winners: 0,
+            contributors: Vec::new(),
+            digest: ResultDigest(B256::ZERO),
+            results: Bytes::new(),
+            results_callback: Bytes::new(),
+        };
+        Facts {
+            id: TaskId::default(),
+            task,
+            deal,
+            worker: Address::ZERO,
+            params: Params::default(),
+            app: ("image".into(), "checksum".into()),
+            enclave_key: Secret::new("key".into()),
+            inputs: Inputs::Open,
+            app_secret: None,
+            requester_secrets: std::collections::BTreeMap::new(),
+            storage,
+            result_key: None,
+        }
+    }
+
+    fn check(storage: Option<Storage>, expected: &[(&str, &str)]) {
+        let session = compose("name".into(), &facts(storage));
+        assert!(session.stage(Stage::PreCompute).is_none(), "nothing to fetch");
+        let service = session.stage(Stage::PostCompute).expect("the stage");
+        let about_storage = service.environment.iter().filter(|(name, _)| name.contains("STORAGE"));
+        let found: Vec<(&str, &str)> =
+            about_storage.map(|(name, value)| (name.as_str(), value.expose().as_str())).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn results_go_where_the_request_says() {
+        check(None, &[("RESULT_STORAGE_CALLBACK", "true")]);
+        let token = Some(Secret::new("token".to_owned()));
+        let dropbox = Storage { provider: StorageProvider::Dropbox, proxy: None, token };
+        check(
+            Some(dropbox),
+            &[
+                ("RESULT_STORAGE_CALLBACK", "false"),
+                ("RESULT_STORAGE_PROVIDER", "dropbox"),
+                ("RESULT_STORAGE_PROXY", ""),
+                ("RESULT_STORAGE_TOKEN", "token"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_task_knows_its_place_in_the_bag() {
+        let session = compose("name".into(), &facts(None));
+        for (name, expected) in [
+            ("IEXEC_TASK_INDEX", "5"),
+            ("IEXEC_BOT_TASK_INDEX", "5"),
+            ("IEXEC_BOT_FIRST_INDEX", "4"),
+            ("IEXEC_BOT_SIZE", "3"),
+            ("IEXEC_INPUT_FILES_NUMBER", "0"),
+        ] {
+            let value = session.variable(Stage::App, name).expect("is set");
+            assert_eq!(value.expose(), expected, "{name}");
+        }
+        assert!(session.variable(Stage::App, "IEXEC_DATASET_FILENAME").is_none());
+    }
+}

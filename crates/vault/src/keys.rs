@@ -109,23 +109,32 @@ fn file(path: &Path, may_create: bool) -> Result<Secret<String>, String> {
     Secret::new(text).into_text().ok_or_else(|| "it is not text".into())
 }
 
-/// Writes a new key. Never over a file: that could be the only copy of another key.
+/// Writes a new key. Never over a file: that could be the only copy of another key. Whatever happens meanwhile, under
+/// the path there is either no file or a whole key.
 fn create(path: &Path) -> Result<(), String> {
     let key = StorageKey::generate(&mut os_entropy).to_base64();
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(key.expose().as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()
-    });
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".{:016x}", rand::rng().next_u64()));
+    let written = write_private(Path::new(&unfinished), key.expose())
+        .and_then(|()| std::fs::hard_link(&unfinished, path));
+    // If it is not there it need not be removed; if it cannot be removed it is a key that nothing was sealed with.
+    let _ = std::fs::remove_file(&unfinished);
     match written {
         // Another process was first: its key is the key.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(|error| error.to_string()),
     }
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
 }
 
 #[cfg(unix)]
@@ -199,6 +208,7 @@ mod tests {
         let source = KeySource::File(path.clone());
         load(&source, &[]).await.expect("makes one");
         let first = std::fs::read_to_string(&path).expect("reads");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("lists").count(), 1);
         load(&source, &[]).await.expect("reads it");
         assert_eq!(std::fs::read_to_string(&path).expect("reads"), first);
         #[cfg(unix)]

@@ -313,3 +313,54 @@ impl FromStr for SessionError {
         Self::ALL.iter().copied().find(|one| one.as_str() == text).ok_or(ParseSessionError)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_authorization_has_the_official_shape() {
+        let authorization = WorkerpoolAuthorization {
+            task: TaskId(B256::repeat_byte(1)),
+            deal: DealId(B256::repeat_byte(2)),
+            index: 3,
+            worker: Address::repeat_byte(0xaa),
+            enclave: Address::repeat_byte(0xbb),
+            signature: Bytes::from_static(&[4, 5]),
+        };
+        let sent = authorization.to_json();
+        expect![[r#"{"chainTaskId":"0x0101010101010101010101010101010101010101010101010101010101010101","dealId":"0x0202020202020202020202020202020202020202020202020202020202020202","enclaveChallenge":"0xbBbBBBBbbBBBbbbBbbBbbbbBBbBbbbbBbBbbBBbB","signature":{"value":"0x0405"},"taskIndex":3,"workerWallet":"0xaAaAaAaaAaAaAaaAaAAAAAAAAaaaAaAaAaaAaaAa"}"#]]
+        .assert_eq(&sent.to_string());
+        assert_eq!(WorkerpoolAuthorization::from_json(&sent), Ok(authorization));
+    }
+
+    #[test]
+    fn every_reason_reads_back_and_says_whose_fault_it_is() {
+        for error in SessionError::ALL {
+            assert_eq!(error.as_str().parse(), Ok(*error));
+        }
+        assert!("HUSH".parse::<SessionError>().is_err());
+        assert!(SessionError::TaskNotActive.is_about_permission());
+        assert!(!SessionError::EmptyBeneficiaryKey.is_about_permission());
+    }
+
+    proptest! {
+        #[test]
+        fn a_release_reads_back(key in any::<[u8; 32]>(), word in any::<[u8; 32]>()) {
+            let key = [&[2u8], key.as_slice()].concat();
+            let key = EnclavePublicKey(key.as_slice().try_into().expect("33 bytes"));
+            let evidence = Evidence::SimulatedTdx { report_data: B256::from(word) };
+            let release = Release { key, evidence };
+            prop_assert_eq!(Release::from_json(&release.to_json()), Ok(release));
+        }
+
+        #[test]
+        fn no_json_makes_it_panic(text in "[\\[{]?(\"(publicKey|evidence|kind|signature|sender)\":)?[a-z0-9\"{}\\]]{0,40}") {
+            if let Ok(value) = serde_json::from_str::<Value>(&text) {
+                let _ = (Release::from_json(&value), sealed_from_json(&value), WorkerpoolAuthorization::from_json(&value));
+            }
+        }
+    }
+}
