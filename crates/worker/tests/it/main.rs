@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod batch;
+mod confidential;
 mod failures;
+mod keeper;
 mod market;
 mod played;
 mod restart;

@@ -14,7 +14,7 @@ use chain::deploy::{DeployConfig, deploy};
 use chain::{Client, Task, Wallet};
 use devchain::DevChain;
 use orders::{AppOrder, DatasetOrder, Quartet, RequestOrder, WorkerpoolOrder, task_id};
-use primitives::{DealId, Nrlc, ResultDigest, TaskId};
+use primitives::{DealId, Nrlc, ResultDigest, Tag, TaskId};
 use sandbox::Sandbox;
 use sha2::{Digest, Sha256};
 use store::Store;
@@ -24,9 +24,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use verdict::{authorization_hash, settlement_hash};
-use wire::link::{Identity, SchedulerLink, ToWorker};
+use wire::link::{EnclaveTask, Identity, SchedulerLink, ToWorker};
 use worker::{Config, Handle, Worker};
 
+use crate::keeper::Keeper;
 use crate::played::{Doors, Played, Player};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -44,6 +45,7 @@ pub(crate) struct Market {
     scheduler: Wallet,
     workerpool: Address,
     pub(crate) doors: Arc<Doors>,
+    pub(crate) keeper: Arc<Keeper>,
     arrivals: mpsc::UnboundedReceiver<SchedulerLink>,
     origin: Url,
     pub(crate) store: Store,
@@ -62,6 +64,8 @@ pub(crate) struct Request {
     pub(crate) checksum: Option<B256>,
     pub(crate) trust: u64,
     pub(crate) params: String,
+    /// What is demanded.
+    pub(crate) tag: Tag,
     /// How many tasks.
     pub(crate) size: u64,
     /// What contract receives the result.
@@ -77,6 +81,7 @@ impl Request {
             checksum: None,
             trust: 1,
             params: r#"{"iexec_args":"hello"}"#.to_owned(),
+            tag: Tag::NONE,
             size: 1,
             callback: Address::ZERO,
         }
@@ -123,10 +128,13 @@ impl Market {
             hub: client.hub(),
             signer: signer(SCHEDULER),
         };
-        let files = ["echo", "wait", "call", "fail"].map(|name| (name, name));
+        let files = ["echo", "reveal", "wait", "call", "fail"].map(|name| (name, name));
         let files = files.into_iter().chain([("text", " world")]).collect::<HashMap<_, _>>();
         let (doors, arrivals) = Doors::new(identity, files);
-        let origin = serve(doors.router()).await;
+        let keeper = Arc::new(Keeper::new());
+        let sms: Arc<dyn wire::sms::Sms> = Arc::<Keeper>::clone(&keeper);
+        let origin = serve(doors.router().merge(wire::sms::router(sms))).await;
+        keeper.is_at(&format!("http://{origin}"));
         let dir = tempfile::tempdir().unwrap();
         let may_end = Arc::new(Semaphore::new(0));
         let player = Arc::new(Player { may_end: Arc::clone(&may_end) });
@@ -141,6 +149,7 @@ impl Market {
             scheduler,
             workerpool,
             doors,
+            keeper,
             arrivals,
             origin: format!("http://{origin}").parse().unwrap(),
             store: Store::in_memory().await.unwrap(),
@@ -225,12 +234,14 @@ impl Market {
         let domain = self.client.domain();
         let (volume, trust) = (U256::from(wanted.size), U256::from(wanted.trust));
         let salt = B256::random();
-        let app = AppOrder { app, price: U256::ZERO, volume, salt, ..AppOrder::default() };
+        let tag = wanted.tag;
+        let app = AppOrder { app, price: U256::ZERO, volume, tag, salt, ..AppOrder::default() };
         let workerpool = WorkerpoolOrder {
             workerpool: self.workerpool,
             price: Nrlc::from_rlc(10).0,
             volume,
             trust,
+            tag,
             salt,
             ..WorkerpoolOrder::default()
         };
@@ -241,6 +252,7 @@ impl Market {
             volume,
             trust,
             callback: wanted.callback,
+            tag,
             params: wanted.params.clone(),
             salt,
             ..RequestOrder::default()
@@ -270,13 +282,33 @@ impl Market {
 
     /// What tells a worker to contribute.
     pub(crate) fn contribute(&self, bought: &Bought, worker: Address) -> ToWorker {
-        let hash = authorization_hash(worker, bought.task, Address::ZERO);
-        let signature = self.scheduler.signer().sign_message_sync(hash.as_slice()).unwrap();
         ToWorker::Contribute {
             task_id: bought.task,
-            authorization: signature.as_bytes().to_vec().into(),
+            authorization: self.authorization(bought, worker, Address::ZERO),
             enclave_challenge: Address::ZERO,
         }
+    }
+
+    /// What assigns a task to a worker's enclave.
+    pub(crate) fn assign_enclave(&self, bought: &Bought, worker: Address) -> ToWorker {
+        let challenge = self.keeper.enclave.address();
+        let authorization = self.authorization(bought, worker, challenge);
+        let sms_url = self.origin.to_string();
+        let tee = Some(EnclaveTask { sms_url, enclave_challenge: challenge, authorization });
+        ToWorker::Assign { task_id: bought.task, deal_id: bought.deal, index: bought.index, tee }
+    }
+
+    /// What tells a worker to contribute what its enclave signed.
+    pub(crate) fn contribute_enclave(&self, bought: &Bought, worker: Address) -> ToWorker {
+        let enclave_challenge = self.keeper.enclave.address();
+        let authorization = self.authorization(bought, worker, enclave_challenge);
+        ToWorker::Contribute { task_id: bought.task, authorization, enclave_challenge }
+    }
+
+    fn authorization(&self, bought: &Bought, worker: Address, challenge: Address) -> Bytes {
+        let hash = authorization_hash(worker, bought.task, challenge);
+        let signature = self.scheduler.signer().sign_message_sync(hash.as_slice()).unwrap();
+        signature.as_bytes().to_vec().into()
     }
 
     /// What tells a worker to settle tasks of one deal together.

@@ -24,7 +24,7 @@ use wire::scheduler::{
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs "programs" that are words: `echo` prints its arguments and inputs, `wait` does so when it is let through, `call`
+/// Runs "programs" that are words: `echo` prints its arguments and inputs, `reveal` what it was given in confidence, `wait` does so when it is let through, `call`
 /// gives data for a callback, `fail` fails.
 pub(crate) struct Player {
     pub(crate) may_end: Arc<Semaphore>,
@@ -51,6 +51,11 @@ impl Runtime for Player {
         let mut computed = r#"{"deterministic-output-path":"/iexec_out/stdout.txt"}"#;
         match program.as_str() {
             "echo" => {}
+            "reveal" => {
+                executed.stdout = reveal(&execution).into();
+                fs::write(execution.output.join("computed.json"), computed).unwrap();
+                return Ok(executed);
+            }
             "call" => computed = r#"{"callback-data":"0xc0ffee"}"#,
             "wait" => tokio::select! {
                 turn = self.may_end.acquire() => turn.unwrap().forget(),
@@ -65,13 +70,29 @@ impl Runtime for Player {
         let mut printed = execution.args.join(" ");
         for (name, value) in &execution.env {
             if name.starts_with("IEXEC_INPUT_FILE_NAME_") {
-                printed += &fs::read_to_string(execution.inputs.join(value)).unwrap();
+                printed += &fs::read_to_string(execution.inputs.join(value.as_str())).unwrap();
             }
         }
         executed.stdout = printed.into_bytes().into();
         fs::write(execution.output.join("computed.json"), computed).unwrap();
         Ok(executed)
     }
+}
+
+/// What a confidential program was given, without giving its secrets away.
+fn reveal(execution: &Execution) -> Vec<u8> {
+    let variable = |wanted: &str| {
+        let found = execution.env.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.to_string())
+    };
+    let mut said = vec![execution.args.join(" ")];
+    if let Some(name) = variable("IEXEC_DATASET_FILENAME") {
+        said.push(fs::read_to_string(execution.inputs.join(name)).unwrap());
+    }
+    for name in ["IEXEC_APP_DEVELOPER_SECRET", "IEXEC_REQUESTER_SECRET_1"] {
+        said.extend(variable(name).map(|secret| format!("{} letters", secret.len())));
+    }
+    said.join(", ").into_bytes()
 }
 
 /// The scheduler's doors, and the gateway beside them.
@@ -82,6 +103,8 @@ pub(crate) struct Doors {
     files: HashMap<&'static str, &'static str>,
     /// What the gateway was asked for, in order.
     pub(crate) asked: Mutex<Vec<String>>,
+    /// More files at the gateway.
+    pub(crate) more: parking_lot::Mutex<HashMap<String, Vec<u8>>>,
     /// Held by a test that wants uploads to wait.
     pub(crate) storage: Mutex<()>,
 }
@@ -101,6 +124,7 @@ impl Doors {
             uploads: Mutex::default(),
             files,
             asked: Mutex::default(),
+            more: parking_lot::Mutex::default(),
             storage: Mutex::default(),
         };
         (Arc::new(doors), arrived)
@@ -118,9 +142,13 @@ impl Doors {
 async fn file(
     State(doors): State<Arc<Doors>>,
     Path(name): Path<String>,
-) -> Result<&'static str, StatusCode> {
+) -> Result<Vec<u8>, StatusCode> {
     doors.asked.lock().await.push(name.clone());
-    doors.files.get(name.as_str()).copied().ok_or(StatusCode::NOT_FOUND)
+    if let Some(file) = doors.more.lock().get(&name) {
+        return Ok(file.clone());
+    }
+    let file = doors.files.get(name.as_str()).copied();
+    file.map(|file| file.as_bytes().to_vec()).ok_or(StatusCode::NOT_FOUND)
 }
 
 #[async_trait]
