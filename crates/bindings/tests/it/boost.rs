@@ -16,7 +16,7 @@ pub(crate) fn boost_call(quartet: &Quartet) -> boost::matchOrdersBoostCall {
     boost::matchOrdersBoostCall::abi_decode(&data).unwrap()
 }
 
-fn sponsor_call(quartet: &Quartet) -> boost::sponsorMatchOrdersBoostCall {
+pub(crate) fn sponsor_call(quartet: &Quartet) -> boost::sponsorMatchOrdersBoostCall {
     let mut data = match_call(quartet).abi_encode();
     data[..4].copy_from_slice(&boost::sponsorMatchOrdersBoostCall::SELECTOR);
     boost::sponsorMatchOrdersBoostCall::abi_decode(&data).unwrap()
@@ -56,7 +56,12 @@ pub(crate) fn push_call(
     }
 }
 
-fn try_push(world: &mut World, dealid: B256, index: u64, worker: usize) -> Result<Done, Refused> {
+pub(crate) fn try_push(
+    world: &mut World,
+    dealid: B256,
+    index: u64,
+    worker: usize,
+) -> Result<Done, Refused> {
     let call = push_call(world, dealid, index, worker, b"", None);
     let from = world.cast.workers[worker].address();
     world.try_tx(from, world.hub, &call)
