@@ -28,6 +28,7 @@ use serde_json::json;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use url::Url;
+use vault::{KeySource, Vault};
 use wire::description::{self, Description};
 use wire::ipfs::IpfsClient;
 use wire::market::MarketClient;
@@ -57,6 +58,8 @@ pub enum Service {
     Gateway,
     /// A workerpool's scheduler.
     Scheduler,
+    /// Secrets.
+    Vault,
     /// A worker.
     Worker,
 }
@@ -69,6 +72,7 @@ impl Service {
             Self::Orderbook => "orderbook",
             Self::Gateway => "gateway",
             Self::Scheduler => "scheduler",
+            Self::Vault => "vault",
             Self::Worker => "worker",
         }
     }
@@ -88,6 +92,7 @@ pub async fn serve(service: Service, args: ServiceArgs) -> Result<(), Failure> {
         Service::Orderbook => place.orderbook().await,
         Service::Gateway => place.gateway().await,
         Service::Scheduler => place.scheduler().await,
+        Service::Vault => place.vault().await,
         Service::Worker => place.worker().await,
     }
 }
@@ -195,7 +200,7 @@ impl Place {
             store: store(dir.as_ref(), "scheduler").await?,
             results: Arc::new(results::Remote::new(self.gateway_client()?)),
             market,
-            sms: None,
+            sms: self.settings.get("market.sms")?,
             offers: self.offers()?,
             workers: None,
             from_block: self.settings.need("market.start_block")?,
@@ -212,6 +217,31 @@ impl Place {
         let origin = self.listen(routes).await?;
         self.run(&origin, json!({ "workerpool": scheduler.workerpool().to_string() })).await;
         scheduler.shutdown().await;
+        Ok(())
+    }
+
+    async fn vault(self) -> Result<(), Failure> {
+        let dir = self.need_data_dir()?;
+        let client = self.client().await?;
+        let key = self.settings.get("vault.key")?;
+        let key = key.unwrap_or_else(|| KeySource::File(dir.path().join("storage.key")));
+        // The listener is opened first: where it is belongs to what sessions say.
+        let origin = self.listen(Router::new()).await?;
+        let public_url = self.settings.get("market.sms")?.unwrap_or_else(|| origin.url.clone());
+        let store = store(Some(&dir), "vault").await?;
+        let mut config = vault::Config::new(client, store, key, public_url);
+        config.ipfs_gateway = self.settings.get("market.gateway")?;
+        config.simulate_in_public = self.settings.need("vault.simulate_tee_in_public")?;
+        if config.simulate_in_public || self.settings.need("vault.simulate_tee")? {
+            config.tee = vault::Tee::SimulatedTdx;
+        }
+        let vault = Vault::start(config, self.stop.child_token()).await.or_fail(
+            "GM-5012",
+            Exit::Market,
+            "the vault does not start",
+        )?;
+        origin.let_in(vault.standalone());
+        self.run(&origin, json!({ "simulated": vault.is_simulated() })).await;
         Ok(())
     }
 
@@ -249,7 +279,11 @@ impl Place {
             dir: root.join("work"),
             slots: self.settings.need("worker.slots")?,
             allow_private: self.settings.need("worker.allow_private")?,
-            tee: worker::Tee::Off,
+            tee: if self.settings.need("worker.simulate_tee")? {
+                worker::Tee::SimulatedTdx
+            } else {
+                worker::Tee::Off
+            },
             lie: false,
         };
         let worker = Worker::start(config, self.stop.child_token()).await.or_fail(

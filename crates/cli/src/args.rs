@@ -57,6 +57,8 @@ pub enum Command {
     Gateway(ServiceArgs),
     /// Run a workerpool's scheduler alone.
     Scheduler(ServiceArgs),
+    /// Run a secret management service alone.
+    Vault(ServiceArgs),
     /// Run a worker alone.
     Worker(ServiceArgs),
     /// Show the settings of the services that run alone.

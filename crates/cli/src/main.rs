@@ -49,6 +49,7 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Orderbook(args) => apart::serve(Service::Orderbook, args).await,
         Command::Gateway(args) => apart::serve(Service::Gateway, args).await,
         Command::Scheduler(args) => apart::serve(Service::Scheduler, args).await,
+        Command::Vault(args) => apart::serve(Service::Vault, args).await,
         Command::Worker(args) => apart::serve(Service::Worker, args).await,
         Command::Config(ConfigArgs { command: ConfigCommand::Show { service, json } }) => {
             apart::show(&service, json)
@@ -88,6 +89,7 @@ fn asks_for_json(command: &Command) -> bool {
         Command::Orderbook(_)
         | Command::Gateway(_)
         | Command::Scheduler(_)
+        | Command::Vault(_)
         | Command::Worker(_)
         | Command::Completions { .. } => false,
     }

@@ -427,7 +427,7 @@ impl Services {
             store,
             results: Arc::new(self.blobs.clone()),
             market: Some(self.market.clone()),
-            sms: None,
+            sms: self.vault.is_simulated().then(|| ground.origin.url.clone()),
             offers,
             workers: None,
             from_block: 0,
@@ -470,7 +470,9 @@ impl Services {
             .merge(wire::compass::router(signposts))
             .merge(openapi::router(&Door::MARKET, env!("CARGO_PKG_VERSION")));
         ground.origin.let_in(routes.merge(description::router(describe_now)));
-        let apps = apps::register(&self.client, &self.market, &self.blobs).await?;
+        let apps =
+            apps::register(&self.client, &self.market, &self.blobs, self.vault.is_simulated())
+                .await?;
         let description =
             describe(ground, founded, self.client.chain_id(), self.vault.is_simulated(), apps);
         Ok(described.get_or_init(|| description).clone())
@@ -528,7 +530,11 @@ impl Services {
                     dir: place.dir.join(format!("{pool}-{number}")),
                     slots: SLOTS,
                     allow_private: false,
-                    tee: worker::Tee::Off,
+                    tee: if self.vault.is_simulated() {
+                        worker::Tee::SimulatedTdx
+                    } else {
+                        worker::Tee::Off
+                    },
                     lie,
                 };
                 let handle = Worker::start(config, ground.stop.child_token()).await.or_fail(

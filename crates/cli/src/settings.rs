@@ -84,6 +84,29 @@ pub const KEYS: &[Key] = &[
     ),
     key("worker.slots", Some("8"), "tasks in hand at once"),
     key("worker.cpus", None, "programs computing at once; all cores without"),
+    key(
+        "worker.simulate_tee",
+        Some("false"),
+        "whether tasks that demand trusted execution run in a software enclave, which protects nothing",
+    ),
+    key("vault.host", Some("127.0.0.1"), "where it listens"),
+    key("vault.port", Some("13300"), "0 takes a free one"),
+    key("vault.data_dir", None, "where sealed secrets are kept"),
+    key(
+        "vault.key",
+        None,
+        "the storage key: file:<path>, env:<variable> or command:<program and arguments>; a file in the data directory without",
+    ),
+    key(
+        "vault.simulate_tee",
+        Some("false"),
+        "whether secrets are given to software enclaves, which protect nothing",
+    ),
+    key(
+        "vault.simulate_tee_in_public",
+        Some("false"),
+        "the same where others than this machine can ask",
+    ),
     key("worker.allow_private", Some("false"), "whether inputs may come from private networks"),
 ];
 
@@ -303,7 +326,8 @@ fn known(name: &str, by: &str) -> Result<(), Failure> {
         .filter(|key| key.split('.').next() == Some(section))
         .collect();
     if neighbours.is_empty() {
-        neighbours = vec!["market", "chain", "orderbook", "gateway", "scheduler", "worker"];
+        neighbours =
+            vec!["market", "chain", "orderbook", "gateway", "scheduler", "vault", "worker"];
     }
     Err(Failure::new("GM-7001", Exit::Usage, format!("{by} sets {name}, which does not exist"))
         .fix(format!("what exists: {}", neighbours.join(", "))))
@@ -351,7 +375,7 @@ mod tests {
             "{text}"
         );
         let text = load("[wroker]\nslots = 3", &[], &[]).unwrap_err().to_string();
-        assert!(text.contains("scheduler, worker"), "{text}");
+        assert!(text.contains("scheduler, vault, worker"), "{text}");
         assert!(load("", &[], &["worker.slots"]).is_err());
         assert!(load("= 3", &[], &[]).is_err());
     }

@@ -7,6 +7,7 @@ use blobs::Blobs;
 use chain::{AssetKind, Client, Wallet, calls};
 use futures::future::try_join_all;
 use orders::{AppOrder, OrderKind};
+use primitives::Tag;
 use sha2::{Digest, Sha256};
 use wire::description::App;
 use wire::market::{MarketClient, Order, OrderQuery, PartyFilter};
@@ -32,6 +33,7 @@ pub(super) async fn register(
     client: &Client,
     market: &MarketClient,
     blobs: &Blobs,
+    confidential: bool,
 ) -> Result<Vec<App>, Failure> {
     let owner = development(Role::AppOwner.index());
     let wallet = Wallet::new(client, owner.clone()).await.map_err(|error| not_founded(&error))?;
@@ -39,7 +41,10 @@ pub(super) async fn register(
         let (wallet, owner) = (&wallet, &owner);
         async move {
             let address = registered(wallet, blobs, name, code).await?;
-            for_sale(client, market, owner, address).await?;
+            for_sale(client, market, owner, address, Tag::NONE).await?;
+            if confidential {
+                for_sale(client, market, owner, address, Tag::TEE | Tag::TDX).await?;
+            }
             Ok(App { name: (*name).to_owned(), address })
         }
     }))
@@ -80,9 +85,15 @@ async fn for_sale(
     market: &MarketClient,
     owner: &PrivateKeySigner,
     app: Address,
+    tag: Tag,
 ) -> Result<(), Failure> {
     let silent = "the market's own order book does not answer";
-    let query = OrderQuery { app: PartyFilter::Exactly(app), ..OrderQuery::all(OrderKind::App) };
+    let query = OrderQuery {
+        app: PartyFilter::Exactly(app),
+        min_tag: Some(tag),
+        max_tag: Some(tag),
+        ..OrderQuery::all(OrderKind::App)
+    };
     if market.best_order(&query).await.or_fail("GM-5012", Exit::Market, silent)?.is_some() {
         return Ok(());
     }
@@ -90,6 +101,7 @@ async fn for_sale(
         app,
         price: U256::from(PRICE_NRLC),
         volume: U256::from(VOLUME),
+        tag,
         salt: B256::random(),
         ..AppOrder::default()
     };
