@@ -5,17 +5,17 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use chain::calls::{self, NewApp, NewWorkerpool};
+use chain::calls::{self, NewApp, NewWorkerpool, Settlement};
 use chain::deploy::{DeployConfig, deploy};
 use chain::{
     AssetKind, Client, ContributionStatus, Cursor, Follower, MarketEvent, TaskStatus, TxRequest,
-    Update, Wallet,
+    Update, Wallet, deposit_and_match,
 };
 use devchain::Mining;
 use orders::{AppOrder, DatasetOrder, OrderKind, Quartet, RequestOrder, WorkerpoolOrder, task_id};
 use primitives::{CategoryId, DealId, Nrlc, ResultDigest, TaskId};
 use serde_json::json;
-use verdict::{authorization_hash, result_hash, result_seal};
+use verdict::{authorization_hash, result_hash, result_seal, settlement_hash};
 
 use crate::embedded::Embedded;
 
@@ -122,9 +122,7 @@ impl Market {
 
     /// Deposits what is missing and makes the deal, at once.
     async fn buy(&self, quartet: &Quartet, price: Nrlc) -> DealId {
-        let contracts = self.client.contracts();
-        let call = calls::deposit_and_match(&contracts, price, quartet);
-        self.requester.execute(call).await.unwrap();
+        deposit_and_match(&self.requester, price, quartet).await.unwrap();
         quartet.deal_id(&self.client.domain(), U256::ZERO)
     }
 
@@ -263,6 +261,49 @@ async fn a_deal_of_trust_4_is_done_by_two_workers_who_agree() {
     for worker in &workers {
         assert_eq!(client.score(worker.address()).await.unwrap(), U256::ONE);
     }
+}
+
+#[tokio::test]
+async fn a_hundred_tasks_are_settled_in_one_transaction() {
+    const TASKS: u64 = 100;
+    let market = Market::open().await;
+    let (client, hub) = (&market.client, market.client.hub());
+    assert!(client.has_settle().await);
+    market.fund(market.requester.address(), 11 * TASKS).await;
+    market.stake(&market.scheduler, 3 * TASKS).await;
+    let worker = market.worker(3).await;
+    let deal = market.buy(&market.quartet(1, TASKS), Nrlc::from_rlc(11 * TASKS)).await;
+
+    let indices: Vec<U256> = (0..TASKS).map(U256::from).collect();
+    let hash = settlement_hash(worker.address(), deal, &indices);
+    let sign = |wallet: &Wallet| {
+        let signature = wallet.signer().sign_message_sync(hash.as_slice()).unwrap();
+        Bytes::from(signature.as_bytes().to_vec())
+    };
+    let items: Vec<Settlement> = indices
+        .iter()
+        .map(|index| Settlement {
+            index: *index,
+            digest: ResultDigest(B256::from(*index)),
+            results: Bytes::from_static(RESULTS),
+        })
+        .collect();
+    let settle = |authorization| calls::settle(hub, deal, items.clone(), authorization);
+    let refused = worker.execute(settle(sign(&worker))).await.unwrap_err().reason();
+    assert_eq!(refused, format!("SettlementNotAuthorized({}, {})", worker.address(), deal.0));
+
+    let receipt = worker.execute(settle(sign(&market.scheduler))).await.unwrap();
+    assert!(receipt.gas_used < 80_000 * TASKS, "{}", receipt.gas_used);
+    let told = receipt.events(hub);
+    for index in indices {
+        let task = task_id(deal, index);
+        let finalized = MarketEvent::Finalized { task, results: Bytes::from_static(RESULTS) };
+        assert!(told.iter().any(|event| event.event == finalized), "{index}");
+    }
+    let last = client.task(task_id(deal, U256::from(TASKS - 1))).await.unwrap();
+    assert_eq!(last.status, TaskStatus::Completed);
+    let again = worker.execute(settle(sign(&market.scheduler))).await.unwrap_err().reason();
+    assert_eq!(again, "TaskNotSettleable(0, 3)");
 }
 
 #[tokio::test]
