@@ -3,7 +3,7 @@
 use alloy_primitives::Address;
 use orders::OrderKind;
 use primitives::{Nrlc, OrderHash, Tag};
-use store::{Change, OrderFilter, OrderRow, OrderState, Status};
+use store::{Change, OrderRow, OrderState, Status};
 use wire::UnixMillis;
 use wire::market::{ApiError, Order};
 
@@ -23,13 +23,13 @@ pub(crate) async fn publish(
     let hash = order.hash(&book.ledger.domain());
     let _lane = book.lane(wallet).await;
     let generation = book.generation();
-    let known = unpublished(book, hash).await?;
+    let (known, open) = unpublished(book, hash, order.kind(), wallet).await?;
     let signer = signer(book, wallet, order).await?;
     let facts = Facts::read(book, order, hash, signer).await?;
     if !facts.signed {
         return Err(refused("invalid sign"));
     }
-    check_open_orders(book, order.kind(), signer, facts.open)?;
+    check_open_orders(book, order.kind(), signer, open)?;
     if facts.remaining == 0 {
         return Err(refused("order already consumed"));
     }
@@ -37,7 +37,7 @@ pub(crate) async fn publish(
         hash,
         signer,
         // A dead order that comes back keeps its place among those of the same price.
-        published: known.map_or_else(UnixMillis::now, |row| UnixMillis(row.published_ms)),
+        published: known.unwrap_or_else(UnixMillis::now),
         state: OrderState {
             status: Status::Open,
             remaining: facts.remaining,
@@ -61,11 +61,9 @@ pub(crate) async fn publish(
     Ok(row)
 }
 
-/// What chain and store say about an order, asked all at once.
+/// What the chain says about an order, asked all at once.
 struct Facts {
     signed: bool,
-    /// Open orders of this kind that the signer has already.
-    open: u64,
     remaining: u64,
     stake: Nrlc,
 }
@@ -88,21 +86,24 @@ impl Facts {
                 OrderKind::Workerpool | OrderKind::Request => book.memory.stake(signer).await,
             }
         };
-        let open = async {
-            let filter = OrderFilter { signer: Some(signer), ..OrderFilter::all(order.kind()) };
-            Ok(book.store.count_open(&filter).await?)
-        };
         let signed = book.memory.is_signed_by(signer, hash, order.sign());
-        let (signed, open, remaining, stake) = futures::try_join!(signed, open, remaining, stake)?;
-        Ok(Self { signed, open, remaining, stake })
+        let (signed, remaining, stake) = futures::try_join!(signed, remaining, stake)?;
+        Ok(Self { signed, remaining, stake })
     }
 }
 
-/// The dead order of that hash, if there is one; any other is refused.
-async fn unpublished(book: &Book, hash: OrderHash) -> Result<Option<OrderRow>, ApiError> {
-    match book.store.order(hash).await.map_err(Error::from)? {
-        Some(row) if row.state.status != Status::Dead => Err(refused("order already published")),
-        dead => Ok(dead),
+/// When the order was published, if it is in the book as a dead one, and how many open orders of this kind the wallet has;
+/// an order that is in the book otherwise is refused.
+async fn unpublished(
+    book: &Book,
+    hash: OrderHash,
+    kind: OrderKind,
+    wallet: Address,
+) -> Result<(Option<UnixMillis>, u64), ApiError> {
+    let (before, open) = book.store.published(hash, kind, wallet).await.map_err(Error::from)?;
+    match before {
+        Some((status, _)) if status != Status::Dead => Err(refused("order already published")),
+        dead => Ok((dead.map(|(_, published_ms)| UnixMillis(published_ms)), open)),
     }
 }
 

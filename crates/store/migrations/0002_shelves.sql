@@ -55,6 +55,15 @@ CREATE INDEX shelved_dataset_orders ON orders (shelf, dataset_price, published_m
 CREATE INDEX shelved_workerpool_orders ON orders (shelf, workerpool_price, published_ms, hash, kind, status) WHERE kind = 2 AND status = 0;
 CREATE INDEX shelved_request_orders ON orders (shelf, workerpool_price DESC, published_ms, hash, kind, status) WHERE kind = 3 AND status = 0;
 
+-- All shelves together, for when a question takes in too many of them. What they are told apart by is there too, so that
+-- orders which do not fit are passed over without being read.
+DROP INDEX open_workerpool_orders;
+DROP INDEX open_request_orders;
+CREATE INDEX open_workerpool_orders ON orders (workerpool_price, published_ms, hash, category, trust, tag_0, named)
+    WHERE kind = 2 AND status = 0;
+CREATE INDEX open_request_orders ON orders (workerpool_price DESC, published_ms, hash, category, trust, tag_0, named)
+    WHERE kind = 3 AND status = 0;
+
 -- Orders that name somebody whom they are restricted to, by whom they name.
 CREATE INDEX open_orders_for_app ON orders (app, kind) WHERE status = 0 AND named IN (1, 3, 5, 7, 9, 11, 13, 15);
 CREATE INDEX open_orders_for_dataset ON orders (dataset, kind) WHERE status = 0 AND named IN (2, 3, 6, 7, 10, 11, 14, 15);

@@ -4,6 +4,7 @@ use alloy_primitives::Address;
 use primitives::{OrderHash, TaskId};
 use sqlx::SqliteConnection;
 
+use crate::shelves::Known;
 use crate::{
     CategoryRow, Cursor, DealRow, OrderRow, OrderState, Result, WorkRow, categories, cursors,
     deals, orders, work,
@@ -51,10 +52,10 @@ pub enum Change {
 }
 
 impl Change {
-    pub(crate) async fn write(&self, to: &mut SqliteConnection) -> Result<()> {
+    pub(crate) async fn write(&self, to: &mut SqliteConnection, known: &mut Known) -> Result<()> {
         match self {
             Self::Cursor { name, cursor } => cursors::put(to, name, *cursor).await,
-            Self::PutOrder(row) => orders::put(to, row).await,
+            Self::PutOrder(row) => orders::put(to, known, row).await,
             Self::SetOrder { hash, state } => orders::set(to, *hash, *state).await,
             Self::RemoveOrder(hash) => orders::remove(to, *hash).await,
             Self::PutDeal(row) => deals::put(to, row).await,

@@ -9,6 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{SqlSafeStr, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::shelves::Known;
 use crate::{Change, Error, Result};
 
 /// Every step of the schema, in order, by number and name. A step that was released is never changed: a new one is added.
@@ -139,14 +140,15 @@ fn unmigrated(path: &str, error: MigrateError) -> Error {
 /// Writes what comes, as much at once as has come meanwhile. Ends with the last clone of the store.
 async fn write(pool: SqlitePool, mut queue: mpsc::Receiver<Batch>) {
     let mut waiting = Vec::new();
+    let mut known = Known::default();
     while queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
-        match commit(&pool, &waiting).await {
+        match commit(&pool, &mut known, &waiting).await {
             Ok(()) => answer(waiting.drain(..), &Ok(())),
             Err(error) if waiting.len() == 1 => answer(waiting.drain(..), &Err(error)),
             // One of them is at fault: each stands by itself, so that the others do not fail with it.
             Err(_) => {
                 for batch in waiting.drain(..) {
-                    let outcome = commit(&pool, std::slice::from_ref(&batch)).await;
+                    let outcome = commit(&pool, &mut known, std::slice::from_ref(&batch)).await;
                     answer([batch].into_iter(), &outcome);
                 }
             }
@@ -154,12 +156,20 @@ async fn write(pool: SqlitePool, mut queue: mpsc::Receiver<Batch>) {
     }
 }
 
-async fn commit(pool: &SqlitePool, batches: &[Batch]) -> Result<()> {
+async fn commit(pool: &SqlitePool, known: &mut Known, batches: &[Batch]) -> Result<()> {
+    let outcome = try_commit(pool, known, batches).await;
+    if outcome.is_err() {
+        known.forget();
+    }
+    outcome
+}
+
+async fn try_commit(pool: &SqlitePool, known: &mut Known, batches: &[Batch]) -> Result<()> {
     // A transaction that starts as a writer waits for its turn; one that becomes a writer later would fail.
     let begun = pool.begin_with("BEGIN IMMEDIATE").await;
     let mut transaction = begun.map_err(Error::query("begin to write"))?;
     for change in batches.iter().flat_map(|batch| &batch.changes) {
-        change.write(&mut transaction).await?;
+        change.write(&mut transaction, known).await?;
     }
     transaction.commit().await.map_err(Error::query("commit what was written"))
 }

@@ -194,6 +194,38 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
+    /// What a publication needs to know: what became of the order, if it was published before, and when that was; and how
+    /// many open orders of that kind the wallet has.
+    pub async fn published(
+        &self,
+        hash: OrderHash,
+        kind: OrderKind,
+        wallet: Address,
+    ) -> Result<(Option<(Status, u64)>, u64)> {
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM orders WHERE status = 0 AND signer = $1 AND kind = $2) AS open, \
+             (SELECT status FROM orders WHERE hash = $3) AS status, \
+             (SELECT published_ms FROM orders WHERE hash = $3) AS published_ms",
+        )
+        .bind(column::address(wallet))
+        .bind(kind_number(kind))
+        .bind(column::word(hash.0))
+        .fetch_one(self.pool())
+        .await
+        .map_err(Error::query("read what is published"))?;
+        let columns = Columns(&row);
+        let status: Option<i64> =
+            row.try_get("status").map_err(|_| Error::Garbled { what: "status" })?;
+        let before = match status {
+            None => None,
+            Some(_) => {
+                let status = Status::read(columns.number("status")?)?;
+                Some((status, columns.number("published_ms")?))
+            }
+        };
+        Ok((before, columns.number("open")?))
+    }
+
     /// Those of the orders that are in the book, in no particular sequence.
     pub async fn orders_among(&self, hashes: &[OrderHash]) -> Result<Vec<OrderRow>> {
         // Databases bound how many values a query may carry.
@@ -263,10 +295,14 @@ impl Store {
     }
 }
 
-pub(crate) async fn put(to: &mut SqliteConnection, row: &OrderRow) -> Result<()> {
+pub(crate) async fn put(
+    to: &mut SqliteConnection,
+    known: &mut shelves::Known,
+    row: &OrderRow,
+) -> Result<()> {
     let [tag_0, tag_1, tag_2, tag_3] = column::tag(row.tag);
     let number = column::number;
-    let named = shelves::put(to, row).await?;
+    let named = shelves::put(to, known, row).await?;
     sqlx::query(
         "INSERT INTO orders (hash, kind, status, signer, published_ms, remaining, changed_block, \
          app, dataset, workerpool, requester, app_price, dataset_price, workerpool_price, volume, \

@@ -12,6 +12,8 @@
 //! So an answer costs as much as its page and its shelves, not as much as the book. What stands on how many shelves is
 //! the publishers' choice; beyond a limit the shelves are left aside and one index is walked in the sequence of prices.
 
+use std::collections::HashSet;
+
 use alloy_primitives::Address;
 use orders::OrderKind;
 use primitives::Tag;
@@ -25,7 +27,7 @@ use crate::orders::{
 use crate::{Error, OrderFilter, OrderRow, Party, Range, Result, Store};
 
 /// Shelves that one answer is merged from.
-const SHELVES_MAX: usize = 64;
+const SHELVES_MAX: usize = 160;
 
 /// How many orders are open, by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -190,10 +192,32 @@ impl Store {
     }
 }
 
+/// Shelves that are known to exist, so that they need not be made sure of for each order.
+#[derive(Debug, Default)]
+pub(crate) struct Known(HashSet<(OrderKind, u64, u64, Tag, i64)>);
+
+impl Known {
+    /// Shelves remembered at once.
+    const MAX: usize = 4_096;
+
+    /// What was written may have been taken back.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// Sees to it that the shelf of an order exists; gives the order's `named`.
-pub(crate) async fn put(to: &mut SqliteConnection, row: &OrderRow) -> Result<i64> {
+pub(crate) async fn put(
+    to: &mut SqliteConnection,
+    known: &mut Known,
+    row: &OrderRow,
+) -> Result<i64> {
     let [tag_0, tag_1, tag_2, tag_3] = column::tag(row.tag);
     let named = named(row);
+    let shelf = (row.kind, row.category, row.trust, row.tag, named);
+    if known.0.contains(&shelf) {
+        return Ok(named);
+    }
     sqlx::query(
         "INSERT INTO shelves (id, kind, category, trust, tag_0, tag_1, tag_2, tag_3, named, open) \
          VALUES ((SELECT COALESCE(MAX(id), 0) + 1 FROM shelves), $1, $2, $3, $4, $5, $6, $7, $8, 0) \
@@ -210,6 +234,10 @@ pub(crate) async fn put(to: &mut SqliteConnection, row: &OrderRow) -> Result<i64
     .execute(to)
     .await
     .map_err(Error::query("write a shelf"))?;
+    if known.0.len() >= Known::MAX {
+        known.forget();
+    }
+    known.0.insert(shelf);
     Ok(named)
 }
 
@@ -352,6 +380,7 @@ fn push_arms(
 ) -> Result<()> {
     let price = price_column(filter.kind);
     let kind = kind_number(filter.kind);
+    query.push("SELECT * FROM (");
     let mut first = true;
     let mut begin = |query: &mut QueryBuilder<Sqlite>| {
         query.push(if first { "" } else { " UNION ALL " });
@@ -378,8 +407,11 @@ fn push_arms(
         push_restricted(query, filter, restricted)?;
         end(query);
     }
+    // A limit that limits nothing: without it the database would merge the arms in pairs, which takes far longer than
+    // sorting their few rows.
+    query.push(" LIMIT ").push_bind(i64::MAX);
     let direction = if filter.kind == OrderKind::Request { " DESC" } else { "" };
-    query.push(format_args!(" ORDER BY best_price{direction}, best_ms, best_hash LIMIT "));
+    query.push(format_args!(") AS arms ORDER BY best_price{direction}, best_ms, best_hash LIMIT "));
     query.push_bind(limit);
     Ok(())
 }

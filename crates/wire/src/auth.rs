@@ -150,7 +150,7 @@ impl FromStr for Authorization {
 
 /// Who signed that hash; nothing if it is no signature.
 pub fn signed_by(hash: &B256, signature: &[u8]) -> Option<Address> {
-    Signature::try_from(signature).ok()?.recover_address_from_prehash(hash).ok()
+    orders::signature::signer(*hash, &Signature::try_from(signature).ok()?)
 }
 
 /// The challenges that are open, of all wallets. Bounded: each wallet holds a few, all wallets together a fixed

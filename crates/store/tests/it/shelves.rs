@@ -181,15 +181,15 @@ proptest! {
             });
             prop_assert_eq!(counted, expected.len() as u64, "{:?}", filter);
             prop_assert_eq!(of, expected.len() as u64, "{:?}", filter);
-            let page: Vec<_> =
-                expected.into_iter().skip(skip as usize).take(limit as usize).cloned().collect();
+            let wanted = (0u64..).zip(expected).filter(|(at, _)| (skip..skip + limit).contains(at));
+            let page: Vec<_> = wanted.map(|(_, row)| row.clone()).collect();
             prop_assert_eq!(found, page, "{:?}", filter);
         }
     }
 
     /// A publisher may put each order on a shelf of its own; the answers stay right.
     #[test]
-    fn very_many_shelves_are_left_aside(trusts in 66u64..90, at_least in 0u64..80, limit in 1u64..8) {
+    fn very_many_shelves_are_left_aside(trusts in 170u64..200, at_least in 0u64..180, limit in 1u64..8) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (found, count) = runtime.block_on(async {
             let store = empty().await;
