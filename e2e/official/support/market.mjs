@@ -7,7 +7,7 @@
 
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HDNodeWallet, JsonRpcProvider, Mnemonic, Wallet, parseEther } from 'ethers';
+import { Contract, HDNodeWallet, JsonRpcProvider, Mnemonic, Wallet, parseEther } from 'ethers';
 import { IExec, utils } from 'iexec';
 
 function named(variable) {
@@ -63,12 +63,20 @@ export function library(wallet) {
 
 const erc20 = ['function transfer(address to, uint256 amount) returns (bool)'];
 
+/** Does something with a development account that others may use at this moment: a taken nonce means once more. */
+export const sharing = (work) =>
+  eventually('a moment with the account', () =>
+    work().catch((error) => {
+      if (!/nonce|already known/i.test(error.message)) throw error;
+    }));
+
 /**
- * A purse with the money of one development account. Transactions of one account go one after the other; each file of
- * tests, being a process of its own, has to take another account.
+ * A purse with the money of one development account. Within a file, transactions of one account go one after the other;
+ * files are processes of their own and had better take different accounts.
  */
 export function purse(index) {
   const from = development(index);
+  const token = new Contract(market.contracts.rlc, erc20, from);
   let last = Promise.resolve();
   const inTurn = (work) => {
     last = last.then(work, work);
@@ -76,12 +84,8 @@ export function purse(index) {
   };
   const give = (to, { rlc, ether }) =>
     inTurn(async () => {
-      await (await from.sendTransaction({ to, value: parseEther(ether) })).wait();
-      if (rlc) {
-        const { Contract } = await import('ethers');
-        const token = new Contract(market.contracts.rlc, erc20, from);
-        await (await token.transfer(to, BigInt(rlc))).wait();
-      }
+      await (await sharing(() => from.sendTransaction({ to, value: parseEther(ether) }))).wait();
+      if (rlc) await (await sharing(() => token.transfer(to, BigInt(rlc)))).wait();
     });
   return {
     /** A new wallet with ether, nRLC in the wallet and nRLC in the account. */

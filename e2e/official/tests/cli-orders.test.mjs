@@ -62,7 +62,9 @@ describe('cli: orders', { concurrency: 3 }, () => {
         order.apporder.volume = '9';
         order.datasetorder.volume = '9';
         order.workerpoolorder.volume = '3';
-        Object.assign(order.requestorder, { app, dataset: at.json('deployed.json').dataset[chainId], workerpool });
+        order.workerpoolorder.category = '1';
+        Object.assign(order.requestorder, {
+          category: '1', app, dataset: at.json('deployed.json').dataset[chainId], workerpool });
       });
       await at.raw('order', 'sign');
       const signed = at.json('orders.json')[chainId];
