@@ -26,6 +26,9 @@ async fn the_whole_market_runs_on_the_original_contracts() -> Result<()> {
 
     // A market of our own contracts, which is then told to use others on the same chain.
     let house = House::start(&gristmill, HouseConfig::default()).await?;
+    let program = gristmill.file("greeting.wasm", programs::greeting("hello\n")?)?;
+    let our_bag = house.run(&program, &["--tasks", "3"]).await?.ok()?.json()?;
+    let our_sure = house.run(&program, &["--trust", "4"]).await?.ok()?.json()?;
     let data_dir = house.data_dir();
     let contracts = found(&original, &house).await?;
     let pools = register(&house, contracts, &data_dir).await?;
@@ -37,7 +40,6 @@ async fn the_whole_market_runs_on_the_original_contracts() -> Result<()> {
     let client = house.client().await?;
     assert!(!client.has_settle().await, "the original settles no batches");
 
-    let program = gristmill.file("greeting.wasm", programs::greeting("hello\n")?)?;
     let bag = house.run(&program, &["--tasks", "3"]).await?.ok()?.json()?;
     assert_eq!(list(&bag, "/results")?.len(), 3);
     for result in list(&bag, "/results")? {
@@ -47,8 +49,19 @@ async fn the_whole_market_runs_on_the_original_contracts() -> Result<()> {
     assert_eq!(at(&sure, "/results/0/output")?, "hello\n");
     assert!(list(&sure, "/receipt/tasks/0/contributions")?.len() >= 2);
 
+    for (what, ours, theirs) in [("3 tasks", &our_bag, &bag), ("trust 4", &our_sure, &sure)] {
+        let (ours, theirs) = (gas(ours)?, gas(theirs)?);
+        eprintln!("gas of {what}: {theirs} on the original contracts, {ours} on ours");
+        assert!(2 * ours < theirs, "{what}: {ours} of {theirs}");
+    }
     let requester = house.address("/accounts/0/address")?;
     everything_is_readable(&client, &sure, requester, &pools).await
+}
+
+/// Gas of all transactions that a purchase took, by its receipt.
+fn gas(bought: &Value) -> Result<u64> {
+    let rows = list(bought, "/receipt/gas")?.iter();
+    rows.map(|row| row["used"].as_u64().with_context(|| format!("no gas in {row}"))).sum()
 }
 
 /// Puts the original contracts on the chain and shares out their token.
