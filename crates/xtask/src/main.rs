@@ -4,7 +4,9 @@
 
 mod bench;
 mod bench_book;
+mod compat;
 mod contracts;
+mod gas;
 mod tidy;
 
 use std::path::Path;
@@ -22,10 +24,14 @@ struct Cli {
 enum Command {
     /// Compile the contracts and write contracts/artifacts
     Contracts(contracts::Args),
+    /// Measure what operations cost beside the original's contracts
+    Gas(gas::Args),
     /// Measure the release binary and print one table
     Bench(bench::Bench),
     /// Measure the order book with very many open orders and print one table
     BenchBook(bench_book::BenchBook),
+    /// Drive the official clients through every row of e2e/official/matrix.json and print docs/compatibility.md
+    Compat(compat::Compat),
     /// Check walls, licences, bans and error pages
     Tidy,
 }
@@ -34,8 +40,10 @@ fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     match Cli::parse().command {
         Command::Contracts(args) => contracts::run(&args),
+        Command::Gas(args) => gas::run(&root, &args),
         Command::Bench(args) => bench::run(&root, &args),
         Command::BenchBook(args) => bench_book::run(&root, &args),
+        Command::Compat(args) => compat::run(&root, &args),
         Command::Tidy => tidy::run(&root),
     }
 }
