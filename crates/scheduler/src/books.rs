@@ -65,6 +65,8 @@ pub(crate) struct Entry {
     pub(crate) outputs: BTreeMap<Address, Output>,
     /// What the chain did to it, to begin again from when the chain takes some of it back.
     log: Vec<Logged>,
+    /// When it is its deal's turn: the lowest comes first.
+    turn: u64,
     /// First come first served.
     seq: u64,
     /// Where it stands in the queue of tasks that want workers.
@@ -94,8 +96,8 @@ struct Logged {
     event: Event,
 }
 
-/// Most urgent first: started, earlier deadline, earlier arrival.
-type Place = (bool, UnixSeconds, u64, TaskId);
+/// Most urgent first: started, earlier turn, earlier deadline, earlier arrival.
+type Place = (bool, u64, UnixSeconds, u64, TaskId);
 
 #[derive(Debug)]
 struct DealBook {
@@ -104,7 +106,12 @@ struct DealBook {
     next: U256,
     /// The index after the last.
     end: U256,
+    /// Its tasks that have not ended.
     open: usize,
+    /// Those of them that only wait for their refund.
+    doomed: usize,
+    /// The turn of its task that was opened last.
+    turn: u64,
 }
 
 #[derive(Debug)]
@@ -143,11 +150,17 @@ pub(crate) struct Books {
     wanting: BTreeSet<Place>,
     /// What happened to tasks of our deals that are not opened yet.
     early: HashMap<TaskId, Vec<Logged>>,
+    /// Unfinished tasks that only wait for their refund.
+    doomed: BTreeSet<TaskId>,
+    /// The latest turn that a task was taken at.
+    turn: u64,
     seq: u64,
 }
 
 /// Tasks that something happened to before they are opened.
 const EARLY_MAX: usize = 100_000;
+/// Unfinished tasks that are remembered for each that may be at work.
+const REMEMBERED_PER_OPEN: usize = 10;
 /// Finished tasks whose past is kept in case the chain takes it back.
 const REWINDABLE_MAX: usize = 1_024;
 const TEXT_BYTES_MAX: usize = 2_048;
@@ -167,6 +180,8 @@ impl Books {
             workers: BTreeMap::new(),
             wanting: BTreeSet::new(),
             early: HashMap::new(),
+            doomed: BTreeSet::new(),
+            turn: 0,
             seq: 0,
         }
     }
@@ -476,7 +491,7 @@ impl Books {
         let (first, size) = (spec.deal.first, spec.deal.size);
         let id = spec.id;
         let end = first.saturating_add(size);
-        let book = DealBook { spec, next: first, end, open: 0 };
+        let book = DealBook { spec, next: first, end, open: 0, doomed: 0, turn: 0 };
         if let std::collections::btree_map::Entry::Vacant(vacant) = self.deals.entry(id) {
             vacant.insert(book);
             self.arrivals.push_back(id);
@@ -569,6 +584,7 @@ impl Books {
             if let Some(worker) = self.workers.get_mut(&replica.worker) {
                 if replica.is_computing() {
                     worker.given += u64::from(worker.computing.insert(id));
+                    self.turn = self.turn.max(entry.turn);
                 } else {
                     worker.computing.remove(&id);
                 }
@@ -579,17 +595,38 @@ impl Books {
             }
         }
         let is_final = entry.task.status().is_final();
+        let is_doomed = entry.task.status() == Status::Doomed;
+        self.note_doomed(id, is_doomed);
         self.requeue(id);
         if is_final && !was_final {
             self.close(id);
         }
     }
 
+    /// Notes whether the task only waits for its refund.
+    fn note_doomed(&mut self, id: TaskId, is_doomed: bool) {
+        let changed = if is_doomed { self.doomed.insert(id) } else { self.doomed.remove(&id) };
+        let deal = self.entries.get(&id).map(|entry| entry.deal.id);
+        if let Some(book) = deal.filter(|_| changed).and_then(|deal| self.deals.get_mut(&deal)) {
+            book.doomed = if is_doomed { book.doomed + 1 } else { book.doomed.saturating_sub(1) };
+        }
+    }
+
+    /// How many more tasks may be opened. Those that only wait for their refund do not count, or a bag of a broken program
+    /// would stop the pool for all; but they are remembered, so they are bounded too.
+    fn window(&self) -> usize {
+        let most = self.limits.open_tasks_max;
+        let at_work = self.unfinished.len().saturating_sub(self.doomed.len());
+        let remembered =
+            most.saturating_mul(REMEMBERED_PER_OPEN).saturating_sub(self.unfinished.len());
+        most.saturating_sub(at_work).min(remembered)
+    }
+
     fn requeue(&mut self, id: TaskId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let place = (self.live && entry.task.wanted() > 0).then(|| {
             let started = entry.task.replicas().next().is_some();
-            (!started, entry.task.terms.contribution_deadline, entry.seq, id)
+            (!started, entry.turn, entry.task.terms.contribution_deadline, entry.seq, id)
         });
         if place != entry.place {
             if let Some(old) = entry.place.take() {
@@ -637,6 +674,7 @@ impl Books {
     }
 
     fn forget(&mut self, id: TaskId, effects: &mut Vec<Effect>) {
+        self.note_doomed(id, false);
         let Some(entry) = self.entries.remove(&id) else { return };
         if let Some(place) = entry.place {
             self.wanting.remove(&place);
@@ -661,6 +699,7 @@ impl Books {
 
     /// Some of what the chain did to the task is taken back: begin again with what stands.
     fn start_over(&mut self, id: TaskId, block: u64, effects: &mut Vec<Effect>) {
+        self.note_doomed(id, false);
         let Some(mut entry) = self.entries.remove(&id) else { return };
         self.dismiss(&entry, effects);
         if let Some(place) = entry.place.take() {
@@ -673,7 +712,7 @@ impl Books {
             let deal = Arc::clone(&entry.deal);
             let book = self.deals.entry(deal.id).or_insert_with(|| {
                 let end = deal.deal.first.saturating_add(deal.deal.size);
-                DealBook { spec: Arc::clone(&deal), next: end, end, open: 0 }
+                DealBook { spec: Arc::clone(&deal), next: end, end, open: 0, doomed: 0, turn: 0 }
             });
             book.open += 1;
         }
@@ -723,9 +762,13 @@ impl Books {
             .iter()
             .filter_map(|id| self.deals.get(id))
             .filter(|book| book.next < book.end)
-            .map(|book| DealView { deal: book.spec.id, left: book.end - book.next })
+            .map(|book| DealView {
+                deal: book.spec.id,
+                left: book.end - book.next,
+                open: book.open.saturating_sub(book.doomed) as u64,
+            })
             .collect();
-        let window = self.limits.open_tasks_max.saturating_sub(self.unfinished.len());
+        let window = self.window();
         let workers: Vec<_> = if self.live && !self.wanting.is_empty() {
             self.workers.iter().filter_map(|(address, entry)| entry.view(*address)).collect()
         } else {
@@ -772,9 +815,12 @@ impl Books {
                 continue;
             }
             book.open += 1;
+            book.turn = book.turn.max(self.turn) + 1;
+            let turn = book.turn;
             self.seq += 1;
             let task = Task::new(task_id, id, index, deal.terms(), self.limits.task);
             let mut entry = Entry::new(task, deal, self.seq);
+            entry.turn = turn;
             entry.log = self.early.remove(&task_id).unwrap_or_default();
             entry.initialized_block = entry.replay();
             let ended = entry.task.status().is_final();
@@ -825,6 +871,7 @@ impl Entry {
             receipts: Vec::new(),
             outputs: BTreeMap::new(),
             log: Vec::new(),
+            turn: 0,
             seq,
             place: None,
         }

@@ -150,13 +150,24 @@ fn replicate(entry: &Entry, replica: &Replica) -> ReplicateModel {
             cause: cause.map(|failure| format!("{}: {}", failure.code, failure.message)),
         }
     };
+    let mut updates: Vec<_> = replica.history.iter().map(update).collect();
+    let mut current_status = replica_word(replica, replica.state).to_owned();
+    let end = entry.task.history().last().filter(|(status, _)| *status == Status::Completed);
+    if let Some((_, at)) = end.filter(|_| replica.state == ReplicaState::Revealed) {
+        status_word(Status::Completed).clone_into(&mut current_status);
+        updates.push(StatusUpdate {
+            status: current_status.clone(),
+            date: UnixMillis::from_seconds(at.0),
+            cause: None,
+        });
+    }
     let base = format!("/tasks/{task}/replicates/{}", replica.worker);
     ReplicateModel {
         self_link: base.clone(),
         chain_task_id: task,
         wallet_address: replica.worker,
-        current_status: replica_word(replica, replica.state).to_owned(),
-        status_update_list: replica.history.iter().map(update).collect(),
+        current_status,
+        status_update_list: updates,
         result_link: replica
             .upload
             .as_ref()

@@ -1,11 +1,12 @@
 //! Who takes what: from all that is known to the steps to take. Pure, so every decision can be looked at in a test.
 //!
-//! Started tasks come before fresh ones (somebody's stake or time hangs on them), then those with the earlier deadline,
-//! then first come first served. The worker with the most free slots is asked; among equals the one that was given the
+//! Started tasks come before fresh ones (somebody's stake or time hangs on them); then deals take turns, so that nobody
+//! waits behind all of another's bag; in the same turn the earlier deadline is first. The worker with the most free slots is asked; among equals the one that was given the
 //! fewest tasks, so that a newcomer gets its share and can earn a reputation; then the heavier one. Deals larger than the
-//! window are opened bit by bit, the oldest first.
+//! window are opened bit by bit, always the one with the fewest tasks at work.
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use alloy_primitives::{Address, U256};
 use primitives::{DealId, TaskId};
@@ -70,6 +71,8 @@ pub struct DealView {
     pub deal: DealId,
     /// How many of its tasks nobody has looked at.
     pub left: U256,
+    /// How many of its tasks are at work.
+    pub open: u64,
 }
 
 /// Something to be done.
@@ -123,17 +126,18 @@ fn take(need: &Need<'_>, workers: &mut [WorkerView<'_>], steps: &mut Vec<Step>) 
 }
 
 fn open(world: &World<'_>) -> Vec<Step> {
-    let mut window = world.window;
-    let mut steps = Vec::new();
-    for deal in &world.deals {
-        let count = window.min(deal.left.saturating_to());
-        if count == 0 {
-            break;
+    let mut counts = vec![0; world.deals.len()];
+    let place = |(place, deal): (usize, &DealView)| Reverse((deal.open, place));
+    let mut fewest: BinaryHeap<_> = world.deals.iter().enumerate().map(place).collect();
+    for _ in 0..world.window {
+        let Some(Reverse((open, place))) = fewest.pop() else { break };
+        counts[place] += 1;
+        if U256::from(counts[place]) < world.deals[place].left {
+            fewest.push(Reverse((open + 1, place)));
         }
-        window -= count;
-        steps.push(Step::Open { deal: deal.deal, count });
     }
-    steps
+    let opened = world.deals.iter().zip(counts).filter(|(_, count)| *count > 0);
+    opened.map(|(deal, count)| Step::Open { deal: deal.deal, count }).collect()
 }
 
 #[cfg(test)]

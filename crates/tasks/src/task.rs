@@ -70,7 +70,7 @@ pub struct Limits {
     pub resend_seconds: u64,
     /// Until a transaction that was refused, or a question that was not answered, is sent again.
     pub retry_seconds: u64,
-    /// How often a transaction is tried in all.
+    /// How often a transaction is tried before the pauses between attempts grow.
     pub call_attempts_max: u32,
     /// Losses and failures of workers before the task is given up.
     pub tries_max: u32,
@@ -815,20 +815,28 @@ impl Task {
             }
             Some(_) | None => 0,
         };
-        // A question costs nothing and can be asked until it is too late.
-        if attempts >= self.limits.call_attempts_max && call != Call::Challenge {
-            return false;
-        }
-        self.sent = Some((call, now.saturating_add(self.limits.resend_seconds)));
         self.attempts = attempts.saturating_add(1);
+        self.sent = Some((call, now.saturating_add(self.pause(call, self.limits.resend_seconds))));
         true
+    }
+
+    /// How long to wait before sending it again. What failed often is tried ever more rarely, and never given up: a node
+    /// may be out of reach for hours, and somebody's money depends on it. A question costs nothing and stays frequent.
+    fn pause(&self, call: Call, seconds: u64) -> u64 {
+        const PAUSE_SECONDS_MAX: u64 = 3_600;
+        let beyond = self.attempts.saturating_sub(self.limits.call_attempts_max).min(10);
+        if call == Call::Challenge {
+            return seconds;
+        }
+        seconds.saturating_mul(1 << beyond).min(PAUSE_SECONDS_MAX.max(seconds))
     }
 
     /// What was sent had no effect: it may be sent again soon. `false` if something else was sent since.
     fn postpone(&mut self, call: Call, now: UnixSeconds) -> bool {
         let current = self.sent.is_some_and(|(sent, _)| sent == call);
         if current {
-            self.sent = Some((call, now.saturating_add(self.limits.retry_seconds)));
+            let pause = self.pause(call, self.limits.retry_seconds);
+            self.sent = Some((call, now.saturating_add(pause)));
         }
         current
     }

@@ -116,7 +116,6 @@ impl Scene {
                     runtimes: vec!["wasm".into()],
                     settles: how.contains(&"settles"),
                     tee: how.contains(&"enclave").then_some(Enclave::SimulatedTdx),
-                    ..Capabilities::default()
                 };
                 self.books.joined(now, who(name), 1, capabilities, U256::ZERO, &[])
             }
@@ -128,6 +127,17 @@ impl Scene {
                     stdout_tail: String::new(),
                     stderr_tail: String::new(),
                 };
+                self.books.said(now, who(name), said)
+            }
+            ["failed", name, task] => {
+                let failure = RunFailure {
+                    failure: wire::Failure::new("GM-1001", "the program trapped", "mend it"),
+                    exit_code: Some(3),
+                    stdout_tail: String::new(),
+                    stderr_tail: String::new(),
+                    blame: wire::link::Blame::App,
+                };
+                let said = ToScheduler::Failed { task_id: self.task(task), failure };
                 self.books.said(now, who(name), said)
             }
             ["unsettled", name, tasks @ ..] => {
@@ -281,12 +291,54 @@ fn a_window_moves_on_as_tasks_end() {
         &expect![[r#"
             deal 1 trust 1 size 5 -> [initialize 1/0, initialize 1/1, initialize 1/2]
             deal 2 trust 1 size 1 -> []
-            finalized 1/1 -> [initialize 1/3]
-            finalized 1/0 -> [initialize 1/4]
-            finalized 1/2 -> [initialize 2/0]
+            finalized 1/1 -> [initialize 2/0]
+            finalized 1/0 -> [initialize 1/3]
+            finalized 1/2 -> [initialize 1/4]
             finalized 1/3 -> []
             finalized 2/0 -> []
             finalized 1/4 -> []"#]],
+    );
+}
+
+#[test]
+fn deals_take_turns_whatever_their_size() {
+    check(
+        true,
+        "deal 1 trust 1 size 9
+         deal 2 trust 1 size 9
+         joins 1 slots 1
+         finalized 1/0
+         finalized 1/1
+         finalized 1/2
+         finalized 2/0",
+        &expect![[r#"
+            deal 1 trust 1 size 9 -> [initialize 1/0, initialize 1/1, initialize 1/2]
+            deal 2 trust 1 size 9 -> []
+            joins 1 slots 1 -> [1: assign 1/0]
+            finalized 1/0 -> [1: release 1/0, initialize 2/0, 1: assign 1/1]
+            finalized 1/1 -> [1: release 1/1, initialize 1/3, 1: assign 2/0]
+            finalized 1/2 -> [initialize 1/4]
+            finalized 2/0 -> [1: release 2/0, initialize 2/1, 1: assign 1/3]"#]],
+    );
+}
+
+#[test]
+fn a_bag_of_a_broken_program_stops_nobody() {
+    check(
+        true,
+        "joins 1 slots 1
+         deal 1 trust 1 size 5
+         failed 1 1/0
+         failed 1 1/1
+         failed 1 1/2
+         deal 2 trust 1 size 1",
+        &expect![[r#"
+            joins 1 slots 1 -> []
+            deal 1 trust 1 size 5 -> [initialize 1/0, initialize 1/1, initialize 1/2, 1: assign 1/0]
+            failed 1 1/0 -> [initialize 1/3, 1: assign 1/1]
+            failed 1 1/1 -> [initialize 1/4, 1: assign 1/2]
+            failed 1 1/2 -> [1: assign 1/3]
+            deal 2 trust 1 size 1 -> [initialize 2/0]"#]],
     );
 }
 
@@ -336,7 +388,7 @@ fn the_past_is_taken_in_silence() {
             finalized 1/0 -> []
             finalized 1/4 -> []
             wait 10 -> []
-            live -> [initialize 1/1, initialize 1/2, initialize 1/3, 1: assign 1/1]"#]],
+            live -> [initialize 2/0, initialize 1/1, initialize 1/2, 1: assign 2/0]"#]],
     );
 }
 

@@ -170,6 +170,7 @@ fn deals_are_opened_as_far_as_the_window_goes() {
     let deal = |number, left| DealView {
         deal: DealId(B256::with_last_byte(number)),
         left: U256::from(left),
+        open: 0,
     };
     let open = |window| {
         let deals = vec![deal(1, 3), deal(2, 1_000), deal(3, 1)];
@@ -177,10 +178,11 @@ fn deals_are_opened_as_far_as_the_window_goes() {
     };
     expect![[r#"
         open 3 of deal 1
-        open 7 of deal 2"#]]
+        open 6 of deal 2
+        open 1 of deal 3"#]]
     .assert_eq(&open(10));
     expect![[r#""#]].assert_eq(&open(0));
-    let endless = vec![DealView { deal: DealId(B256::ZERO), left: U256::MAX }];
+    let endless = vec![DealView { deal: DealId(B256::ZERO), left: U256::MAX, open: 9 }];
     let steps = plan(&World { needs: Vec::new(), workers: Vec::new(), deals: endless, window: 5 });
     assert_eq!(steps, [Step::Open { deal: DealId(B256::ZERO), count: 5 }]);
 }

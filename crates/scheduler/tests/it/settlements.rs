@@ -27,7 +27,12 @@ async fn a_bag_needs_no_transaction_of_the_scheduler_and_few_of_the_worker() {
     let words: Vec<_> = model.date_status_list.iter().map(|dated| dated.status.as_str()).collect();
     assert_eq!(words, ["RECEIVED", "INITIALIZED", "CONSENSUS_REACHED", "COMPLETED"]);
     assert!(model.result_link.unwrap().starts_with("/ipfs/Qm"));
-    assert_eq!(model.replicates[0].app_exit_code, Some(0));
+    let replicate = &model.replicates[0];
+    assert_eq!(replicate.app_exit_code, Some(0));
+    let words = replicate.status_update_list.iter().map(|update| update.status.as_str());
+    let words: Vec<_> = words.collect();
+    let all = ["COMPUTING", "COMPUTED", "CONTRIBUTING", "CONTRIBUTED", "REVEALED", "COMPLETED"];
+    assert_eq!((replicate.current_status.as_str(), words), ("COMPLETED", all.to_vec()));
     assert_eq!((desk.handle.unfinished_count(), model.waiting_for), (0, None));
 }
 

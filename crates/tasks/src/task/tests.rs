@@ -506,6 +506,21 @@ fn a_recorded_past_asks_for_nothing_until_it_is_noticed() {
 }
 
 #[test]
+fn a_chain_that_is_out_of_reach_is_tried_ever_more_rarely_and_never_given_up() {
+    let mut task = task(1);
+    let mut sent = Vec::new();
+    for second in 0..2_000 {
+        let event = if second == 0 { Event::Noticed } else { Event::Tick };
+        if task.apply(at(second), event).contains(&Action::Initialize) {
+            sent.push(second);
+            task.apply(at(second), Event::Refused { call: Call::Initialize });
+        }
+    }
+    expect!["[0, 5, 10, 15, 20, 25, 35, 55, 95, 175, 335, 655, 1295]"]
+        .assert_eq(&format!("{sent:?}"));
+}
+
+#[test]
 fn an_upload_for_a_callback_must_fit_the_digest() {
     let mut task = task(1);
     task.terms.callback = true;
