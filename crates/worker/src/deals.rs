@@ -44,17 +44,12 @@ pub(crate) struct Facts {
 /// Where a program is and what it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProgramAt {
+    /// As it is registered. The official client knows only one kind, so what a container is said to be may turn out to be
+    /// WebAssembly.
     pub(crate) kind: Kind,
     pub(crate) address: String,
     /// SHA-256 of a program, or what an image is pinned to; zero if the app's owner named none.
     pub(crate) checksum: B256,
-}
-
-impl ProgramAt {
-    /// What the sandbox has to check; a program that is no image is checked when it is fetched.
-    pub(crate) fn pin(&self) -> Option<B256> {
-        (self.kind == Kind::Container && !self.checksum.is_zero()).then_some(self.checksum)
-    }
 }
 
 impl Facts {

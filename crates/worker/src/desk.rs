@@ -222,7 +222,7 @@ impl Desk {
     async fn prepare(&self, task: TaskId, assignment: Assignment) -> Result<Ready, Trouble> {
         let facts = self.facts(task, assignment, false).await?;
         let (program, inputs) = futures::try_join!(
-            self.programs.get(&facts),
+            self.program(&facts),
             facts.inputs.get(&facts, &self.space, &self.fetcher),
         )?;
         Ok(Ready { facts, program, inputs: Some(inputs) })
@@ -235,8 +235,14 @@ impl Desk {
         assignment: Assignment,
     ) -> Result<Ready, Trouble> {
         let facts = self.facts(task, assignment, true).await?;
-        let program = self.programs.get(&facts).await?;
+        let program = self.program(&facts).await?;
         Ok(Ready { facts, program, inputs: None })
+    }
+
+    async fn program(&self, facts: &Facts) -> Result<Arc<Program>, Trouble> {
+        let program = self.programs.get(facts).await?;
+        self.sandbox.check(program.kind())?;
+        Ok(program)
     }
 
     async fn facts(
@@ -251,7 +257,6 @@ impl Desk {
             let wrong = "a task runs in an enclave if and only if its deal demands one";
             return Err(Trouble::Assignment(wrong.to_owned()));
         }
-        self.sandbox.check(facts.program.kind)?;
         Ok(facts)
     }
 
@@ -297,9 +302,9 @@ pub(crate) fn job(task: TaskId, assignment: Assignment, ready: &Ready, archive: 
         input_names: inputs.as_ref().map(|inputs| inputs.names().to_vec()).unwrap_or_default(),
     };
     Job {
-        kind: facts.program.kind,
+        kind: program.kind(),
         program: program.path().to_owned(),
-        pin: facts.program.pin(),
+        pin: program.pin(),
         args: facts.args.clone(),
         env: env_for(&call),
         inputs: inputs.as_ref().map(|inputs| inputs.dir().to_owned()).unwrap_or_default(),

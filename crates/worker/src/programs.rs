@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use primitives::DealId;
 use sandbox::Kind;
 use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 
 use crate::deals::{Facts, ProgramAt};
-use crate::fetch::{Allowance, Fetcher};
+use crate::fetch::{Allowance, FetchError, Fetcher};
 use crate::recent::Recent;
 use crate::trouble::Trouble;
 
@@ -30,12 +31,25 @@ const FETCH_TIME_IMAGE: Duration = Duration::from_secs(900);
 #[derive(Debug)]
 pub(crate) struct Program {
     path: PathBuf,
+    kind: Kind,
+    /// What an image must be.
+    pin: Option<B256>,
     thrown_out: AtomicBool,
 }
 
 impl Program {
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What it is, whatever it is registered as.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What the sandbox has to check; a program that is no image was checked here.
+    pub(crate) fn pin(&self) -> Option<B256> {
+        self.pin
     }
 }
 
@@ -66,12 +80,14 @@ type Known = Arc<OnceCell<Arc<Program>>>;
 pub(crate) struct Programs {
     dir: PathBuf,
     fetcher: Fetcher,
+    /// Whether images are of any use.
+    runs_images: bool,
     known: Mutex<Recent<Key, Known>>,
 }
 
 impl Programs {
-    pub(crate) fn new(dir: PathBuf, fetcher: Fetcher) -> Self {
-        Self { dir, fetcher, known: Mutex::new(Recent::new(PROGRAMS_KEPT)) }
+    pub(crate) fn new(dir: PathBuf, fetcher: Fetcher, runs_images: bool) -> Self {
+        Self { dir, fetcher, runs_images, known: Mutex::new(Recent::new(PROGRAMS_KEPT)) }
     }
 
     /// The program of a deal, fetched if it is not here.
@@ -92,9 +108,11 @@ impl Programs {
     async fn load(&self, facts: &Facts, key: &Key) -> Result<Arc<Program>, Trouble> {
         let allowance = match facts.program.kind {
             Kind::Wasm => Allowance { bytes: facts.limits.program_bytes, time: FETCH_TIME },
-            Kind::Container => {
+            Kind::Container if self.runs_images => {
                 Allowance { bytes: facts.limits.image_bytes, time: FETCH_TIME_IMAGE }
             }
+            // It can only be WebAssembly then.
+            Kind::Container => Allowance { bytes: facts.limits.program_bytes, time: FETCH_TIME },
         };
         let path = match key {
             Key::Checksum(checksum) => {
@@ -118,7 +136,21 @@ impl Programs {
                 path
             }
         };
-        Ok(Arc::new(Program { path, thrown_out: AtomicBool::new(false) }))
+        let kind = match facts.program.kind {
+            Kind::Wasm => Kind::Wasm,
+            Kind::Container => kind_of(&path).await?,
+        };
+        let checksum = facts.program.checksum;
+        let pin = (kind == Kind::Container && !checksum.is_zero()).then_some(checksum);
+        if kind != facts.program.kind && !checksum.is_zero() {
+            let found =
+                sha256_of(path.clone()).await.map_err(Trouble::host("reading a program"))?;
+            if found != checksum {
+                let from = facts.program.address.chars().take(200).collect();
+                return Err(Trouble::OtherProgram { from, found: found.to_string() });
+            }
+        }
+        Ok(Arc::new(Program { path, kind, pin, thrown_out: AtomicBool::new(false) }))
     }
 
     async fn fetch(
@@ -129,11 +161,14 @@ impl Programs {
     ) -> Result<(), Trouble> {
         let from: String = program.address.chars().take(200).collect();
         let part = path.with_extension("part");
-        let fetched = self
-            .fetcher
-            .to_file(&program.address, &part, allowance)
-            .await
-            .map_err(|error| Trouble::Program { from: from.clone(), error })?;
+        let fetched = self.fetcher.to_file(&program.address, &part, allowance).await;
+        let fetched = fetched.map_err(|error| match error {
+            FetchError::TooLarge(_) if program.kind == Kind::Container && !self.runs_images => {
+                let no_images = sandbox::FailureKind::NoRuntime { what: "containers" };
+                Trouble::from(sandbox::Failure::from(no_images))
+            }
+            error => Trouble::Program { from: from.clone(), error },
+        })?;
         let checked_here = program.kind == Kind::Wasm && !program.checksum.is_zero();
         if checked_here && fetched.sha256 != program.checksum {
             crate::space::remove_file(&part).await;
@@ -157,12 +192,28 @@ fn image_key(program: &ProgramAt, deal: DealId) -> Result<Key, Trouble> {
     Err(Trouble::Registry { image: address.chars().take(200).collect() })
 }
 
+/// By its first bytes.
+async fn kind_of(path: &Path) -> Result<Kind, Trouble> {
+    let mut magic = [0; 4];
+    let reading = Trouble::host("reading a program");
+    let mut file = tokio::fs::File::open(path).await.map_err(&reading)?;
+    match file.read_exact(&mut magic).await {
+        Ok(_) if magic == *b"\0asm" => Ok(Kind::Wasm),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(reading(error)),
+        _ => Ok(Kind::Container),
+    }
+}
+
 /// Whether an earlier process left that very program.
 async fn is_intact(path: PathBuf, checksum: B256) -> bool {
-    let hashed = tokio::task::spawn_blocking(move || -> io::Result<B256> {
+    matches!(sha256_of(path).await, Ok(found) if found == checksum)
+}
+
+async fn sha256_of(path: PathBuf) -> io::Result<B256> {
+    let hashed = tokio::task::spawn_blocking(move || {
         let mut hash = Sha256::new();
         io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
         Ok(B256::from_slice(&hash.finalize()))
     });
-    matches!(hashed.await, Ok(Ok(found)) if found == checksum)
+    hashed.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

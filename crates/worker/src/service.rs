@@ -12,7 +12,7 @@ use alloy_signer_local::PrivateKeySigner;
 use chain::{Client, TaskStatus, Wallet};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use sandbox::Limits;
+use sandbox::{Kind, Limits, Sandbox};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -157,7 +157,11 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
     let wallet = Wallet::new(&config.client, config.signer).await?;
     Ok(Desk {
         worker,
-        programs: Programs::new(space.programs(), fetcher.clone()),
+        programs: Programs::new(
+            space.programs(),
+            fetcher.clone(),
+            config.sandbox.runs(Kind::Container),
+        ),
         deals: Deals::new(config.client.clone(), config.workerpool, config.tee),
         journal: Journal::new(config.store, worker),
         stake: Stake::new(wallet.clone()),
@@ -262,7 +266,7 @@ impl Door {
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             memory_bytes: u64::try_from(memory).unwrap_or(u64::MAX),
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
-            runtimes: config.sandbox.runtimes().into_iter().map(str::to_owned).collect(),
+            runtimes: runtimes(&config.sandbox),
             settles: true,
             tee: match config.tee {
                 Tee::Off => None,
@@ -297,6 +301,14 @@ impl Door {
         };
         LinkClient::connect(&config).await
     }
+}
+
+/// Kinds of app that are taken. The official client registers every app as `DOCKER`, WebAssembly too, so that is taken
+/// wherever WebAssembly runs; images need `oci` as well.
+fn runtimes(sandbox: &Sandbox) -> Vec<String> {
+    let mut names = sandbox.runtimes();
+    names.push("docker");
+    names.into_iter().map(str::to_owned).collect()
 }
 
 struct Service {

@@ -136,8 +136,7 @@ impl Runtime for Container {
     }
 
     fn name(&self) -> &'static str {
-        // As apps of this kind are registered.
-        "docker"
+        "oci"
     }
 
     async fn execute(

@@ -129,7 +129,10 @@ impl Market {
             signer: signer(SCHEDULER),
         };
         let files = ["echo", "reveal", "wait", "call", "fail"].map(|name| (name, name));
-        let files = files.into_iter().chain([("text", " world")]).collect::<HashMap<_, _>>();
+        let files = files
+            .into_iter()
+            .chain([("text", " world"), ("module", "\0asm")])
+            .collect::<HashMap<_, _>>();
         let (doors, arrivals) = Doors::new(identity, files);
         let keeper = Arc::new(Keeper::new());
         let sms: Arc<dyn wire::sms::Sms> = Arc::<Keeper>::clone(&keeper);

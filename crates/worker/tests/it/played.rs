@@ -50,7 +50,7 @@ impl Runtime for Player {
             Executed { exit_code: 0, stdout: Bytes::new(), stderr: Bytes::new(), fuel_used: 1 };
         let mut computed = r#"{"deterministic-output-path":"/iexec_out/stdout.txt"}"#;
         match program.as_str() {
-            "echo" => {}
+            "echo" | "\0asm" => {}
             "reveal" => {
                 executed.stdout = reveal(&execution).into();
                 fs::write(execution.output.join("computed.json"), computed).unwrap();

@@ -82,6 +82,20 @@ async fn what_a_contract_receives_is_not_uploaded() {
     assert!(market.doors.uploads.lock().await.is_empty());
 }
 
+/// The official client registers every app as DOCKER.
+#[tokio::test]
+async fn webassembly_that_is_registered_as_an_image_runs_all_the_same() {
+    let mut market = Market::open().await;
+    let (_worker, mut played) = market.worker(0).await;
+    assert!(played.arrival.capabilities.runtimes.contains(&"docker".to_owned()));
+    let module = Request { kind: "DOCKER", ..Request::of("module") };
+    let checksum = Some(digest_of("\0asm").0);
+    let bought = market.buy(Request { checksum, ..module }).await;
+    played.say(bought.assign()).await;
+    let hash = computed(&mut played, bought.task).await;
+    assert_eq!(hash, result_hash(bought.task, digest_of("hello")));
+}
+
 #[tokio::test]
 async fn a_bag_fetches_its_program_and_its_inputs_once() {
     const SIZE: u64 = 40;
