@@ -33,6 +33,12 @@ pub enum Error {
         /// Where the vault would answer.
         origin: String,
     },
+    /// Simulated enclaves are asked for where money is real.
+    #[error("chain {chain_id} is not a development chain, and trusted execution is only simulated")]
+    SimulatedForReal {
+        /// The market's chain.
+        chain_id: u64,
+    },
 }
 
 impl Error {
@@ -41,9 +47,11 @@ impl Error {
         match self {
             Self::Chain(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
-            Self::Key { .. } | Self::WrongKey | Self::Altered | Self::SimulatedInPublic { .. } => {
-                false
-            }
+            Self::Key { .. }
+            | Self::WrongKey
+            | Self::Altered
+            | Self::SimulatedInPublic { .. }
+            | Self::SimulatedForReal { .. } => false,
         }
     }
 
@@ -57,6 +65,9 @@ impl Error {
             Self::Store(_) => ("GM-7005", "see the log of the service"),
             Self::SimulatedInPublic { .. } => {
                 ("GM-7006", "serve on 127.0.0.1, or say that simulation in public is meant")
+            }
+            Self::SimulatedForReal { .. } => {
+                ("GM-7006", "use a development chain, or say that simulation in public is meant")
             }
         };
         Failure::new(code, self.to_string(), remedy)

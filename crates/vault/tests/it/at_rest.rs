@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 use super::*;
 
@@ -117,4 +118,38 @@ async fn simulation_stays_on_this_machine_unless_it_is_meant() {
     assert_eq!(refused.failure().code, "GM-7006");
     assert!(start(Tee::SimulatedTdx, true).await.expect("starts").handle.is_simulated());
     assert!(!start(Tee::Off, false).await.expect("starts").handle.is_simulated());
+}
+
+/// The chain of the world, whose node calls itself something else.
+async fn disguised(world: &World) -> Client {
+    let (http, node) = (reqwest_client(), serve(world.chain.router()).await);
+    let forward = async move |body: String| {
+        let asked: serde_json::Value = serde_json::from_str(&body).expect("is JSON");
+        if asked["method"] == "web3_clientVersion" {
+            let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": "Geth/v1.17.0"});
+            return answer.to_string();
+        }
+        let request = http.post(node).header("content-type", "application/json").body(body);
+        request.send().await.expect("answers").text().await.expect("a text")
+    };
+    let router = axum::Router::new().route("/", axum::routing::post(forward));
+    Client::connect(&serve(router).await, world.client.hub()).await.expect("connects")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn simulation_stays_on_chains_for_development_unless_it_is_meant() {
+    let world = World::open().await;
+    let client = disguised(&world).await;
+    let start = async |simulate_in_public| {
+        let client = client.clone();
+        world
+            .try_vault(|config| {
+                config.client = client;
+                config.simulate_in_public = simulate_in_public;
+            })
+            .await
+    };
+    let refused = start(false).await.err().expect("is refused");
+    assert_eq!(refused.failure().code, "GM-7006");
+    assert!(start(true).await.expect("starts").handle.is_simulated());
 }

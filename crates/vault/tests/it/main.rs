@@ -41,7 +41,7 @@ struct World {
     dataset: Address,
     workerpool: Address,
     salts: AtomicU8,
-    _chain: DevChain,
+    chain: DevChain,
 }
 
 impl World {
@@ -77,7 +77,7 @@ impl World {
             requester,
             scheduler,
             client,
-            _chain: chain,
+            chain,
         };
         let contracts = world.client.contracts();
         world.mine(calls::create_app(&contracts, app)).await;
