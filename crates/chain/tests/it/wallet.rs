@@ -7,7 +7,7 @@ use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, U256, hex};
 use alloy_signer_local::PrivateKeySigner;
 use chain::{
-    Cursor, ErrorKind, Pending, Reason, Receipt, TxRequest, Update, Wallet, WalletOptions,
+    Cursor, ErrorKind, Follower, Pending, Reason, Receipt, TxRequest, Update, Wallet, WalletOptions,
 };
 use devchain::Mining;
 use futures::future::join_all;
@@ -179,6 +179,7 @@ async fn what_a_reorganisation_undoes_is_sent_again() {
             mined(&wallet.send(payment()).await.unwrap()).await.unwrap();
             sent += 1;
         }
+        told = led_to_the_head(&wallet, &mut news, told, 0).await.0;
         node.ask("anvil_reorg", json!([depth, []])).await;
         // All of them come back, without anybody asking.
         let restored = async {
@@ -188,25 +189,37 @@ async fn what_a_reorganisation_undoes_is_sent_again() {
         };
         tokio::time::timeout(PATIENCE, restored).await.expect("sent again");
         assert_eq!(node.nonce(wallet.address()).await, sent, "each once");
-        // Whoever follows is led back and forth to the same place.
-        let head = wallet.client().head().await.unwrap();
-        let mut rewinds = 0;
-        let caught_up = async {
-            while told.hash != head.hash {
-                let update = news.next().await.unwrap();
-                if let Update::Rewound { to } = &update {
-                    assert!(to.number < told.number && told.number - to.number <= 2 * depth);
-                    rewinds += 1;
-                }
-                told = update.cursor();
-            }
-        };
-        tokio::time::timeout(PATIENCE, caught_up).await.expect("news of the other branch");
+        // Whoever follows is led back, and forth to the same place.
+        let (at, rewinds) = led_to_the_head(&wallet, &mut news, told, depth).await;
         assert!(rewinds > 0, "depth {depth}");
+        told = at;
     }
     // And it goes on.
     mined(&wallet.send(payment()).await.unwrap()).await.unwrap();
     assert_eq!(node.nonce(wallet.address()).await, sent + 1);
+}
+
+/// Takes news until the head, which may go back by that much each time. Where that is, and how often it went back.
+async fn led_to_the_head(
+    wallet: &Wallet,
+    news: &mut Follower,
+    mut told: Cursor,
+    depth: u64,
+) -> (Cursor, usize) {
+    let head = wallet.client().head().await.unwrap();
+    let mut rewinds = 0;
+    let caught_up = async {
+        while told.hash != head.hash {
+            let update = news.next().await.unwrap();
+            if let Update::Rewound { to } = &update {
+                assert!(to.number < told.number && told.number - to.number <= depth);
+                rewinds += 1;
+            }
+            told = update.cursor();
+        }
+    };
+    tokio::time::timeout(PATIENCE, caught_up).await.expect("news up to the head");
+    (told, rewinds)
 }
 
 #[tokio::test]
