@@ -180,3 +180,50 @@ fn answer(batches: impl Iterator<Item = Batch>, outcome: &Result<()>) {
         let _ = batch.done.send(outcome.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{OrderFilter, Party, Range};
+    use orders::OrderKind;
+
+    /// A book of the first schema, with an offer to everybody and one to a single requester.
+    const OLD_BOOK: &str = "INSERT INTO orders VALUES \
+        (zeroblob(32), 2, 0, zeroblob(20), 1, 5, 0, zeroblob(20), zeroblob(20), zeroblob(20), zeroblob(20), \
+         0, 0, 7, 5, 1, 0, 0, 0, 0, 0, zeroblob(20), zeroblob(20), '', zeroblob(32), zeroblob(65)), \
+        (CAST(X'0101010101010101010101010101010101010101010101010101010101010101' AS BLOB), 2, 0, \
+         zeroblob(20), 1, 5, 0, zeroblob(20), zeroblob(20), zeroblob(20), \
+         X'0909090909090909090909090909090909090909', 0, 0, 3, 5, 1, 0, 0, 0, 0, 0, zeroblob(20), zeroblob(20), \
+         '', zeroblob(32), zeroblob(65)), \
+        (CAST(X'0202020202020202020202020202020202020202020202020202020202020202' AS BLOB), 2, 3, \
+         zeroblob(20), 1, 5, 0, zeroblob(20), zeroblob(20), zeroblob(20), zeroblob(20), \
+         0, 0, 1, 5, 1, 0, 0, 0, 0, 0, zeroblob(20), zeroblob(20), '', zeroblob(32), zeroblob(65))";
+
+    #[tokio::test]
+    async fn orders_of_the_first_schema_find_their_shelves() {
+        let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None);
+        let options = SqliteConnectOptions::new().in_memory(true);
+        let pool = open(IN_MEMORY, pool, options).await.expect("opens");
+        let (number, name, sql) = MIGRATIONS[0];
+        let first =
+            Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false);
+        Migrator::with_migrations(vec![first]).run(&pool).await.expect("the first schema");
+        sqlx::query(OLD_BOOK).execute(&pool).await.expect("orders");
+        migrator().run(&pool).await.expect("the schema of today");
+        let store = Store::start(pool.clone(), pool);
+
+        let requester = Party::Admits(alloy_primitives::Address::repeat_byte(9));
+        let all = OrderFilter { category: Some(1), ..OrderFilter::all(OrderKind::Workerpool) };
+        for (filter, prices) in [
+            (OrderFilter { requester: Party::Nobody, ..all.clone() }, vec![7]),
+            (OrderFilter { requester, ..all.clone() }, vec![3, 7]),
+            (all, vec![3, 7]),
+        ] {
+            let range = Range { skip: 0, limit: 10 };
+            let (rows, count) = store.open_orders(&filter, range).await.expect("reads");
+            let found: Vec<_> = rows.iter().map(|row| row.workerpool_price).collect();
+            assert_eq!((found, count), (prices.clone(), prices.len() as u64));
+            assert_eq!(store.count_open(&filter).await.expect("counts"), prices.len() as u64);
+        }
+    }
+}
