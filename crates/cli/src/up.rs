@@ -148,6 +148,8 @@ fn write_chain_json(path: &Path, description: &Description) -> Result<(), Failur
             "iexecGateway": origin,
             "ipfsGateway": origin,
             "compass": origin,
+            // Nothing here answers as a subgraph; named because the CLI else takes a public one for the ids it knows.
+            "pocoSubgraph": origin,
         }},
     });
     std::fs::write(path, format!("{chain:#}\n")).or_fail(

@@ -53,7 +53,7 @@ export class Project {
       execFile(
         binary,
         args.map(String),
-        { cwd: this.dir, env, timeout: PATIENCE, maxBuffer: 1 << 24 },
+        { cwd: this.dir, env, timeout: 2 * PATIENCE, maxBuffer: 1 << 24 },
         (error, stdout, stderr) => {
           const code = error ? (error.code ?? error.signal) : 0;
           resolve({ code, stdout, stderr });

@@ -3,8 +3,8 @@
 import { describe, test } from 'node:test';
 import { PATIENCE } from './market.mjs';
 
-/** One row. */
-export const row = (name, body) => test(name, { timeout: 2 * PATIENCE }, body);
+/** One row. It may call the CLI several times, and the machine may be busy with a build. */
+export const row = (name, body) => test(name, { timeout: 5 * PATIENCE }, body);
 
 /** Rows of which each builds on those before it. Stories go on beside each other. */
 export const story = (name, body) => describe(name, { concurrency: 1 }, body);

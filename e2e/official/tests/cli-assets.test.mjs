@@ -16,7 +16,7 @@ const anybody = library();
 const project = async (funds) => new Project(await money.wallet(funds));
 const stranger = () => Wallet.createRandom().address;
 
-describe('cli: assets', { concurrency: 3 }, () => {
+describe('cli: assets', { concurrency: 2 }, () => {
   story('projects and wallets', () => {
     row('cli: iexec init', async () => {
       const at = new Project();

@@ -28,7 +28,7 @@ async function owner() {
   return { at, mine, app, workerpool, address: wallet.address };
 }
 
-describe('cli: orders', { concurrency: 3 }, () => {
+describe('cli: orders', { concurrency: 2 }, () => {
   story('the life of signed orders', () => {
     const mine = once(owner);
     const dataset = once(async () => {

@@ -30,7 +30,7 @@ const taskOf = ({ tasks, failedTasks }) => {
   return tasks[0];
 };
 
-describe('cli: tasks', { concurrency: 3 }, () => {
+describe('cli: tasks', { concurrency: 2 }, () => {
   story('one run and what can be known of it', () => {
     const mine = once(async () => {
       const it = await requester();
