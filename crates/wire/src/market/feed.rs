@@ -187,7 +187,7 @@ impl Feed {
                 self.order(record, "updated");
             }
             Change::Updated(record) => {
-                self.gone(record.order.kind().as_str(), &record.hash.to_string())
+                self.gone(record.order.kind().as_str(), &record.hash.to_string());
             }
             Change::Unpublished { kind, hash } => self.gone(kind.as_str(), &hash.to_string()),
             Change::DealCreated(deal) => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schemas::named;
+use super::schemas::{json_of, named};
 
 const JSON: &str = "application/json";
 
@@ -62,8 +62,12 @@ impl Operation {
     }
 
     fn parameter(mut self, place: &str, name: &str, required: bool, schema: Value) -> Self {
-        self.parameters
-            .push(json!({"name": name, "in": place, "required": required, "schema": schema}));
+        self.parameters.push(json_of([
+            ("name", name.into()),
+            ("in", place.into()),
+            ("required", required.into()),
+            ("schema", schema),
+        ]));
         self
     }
 
@@ -74,7 +78,8 @@ impl Operation {
 
     /// A body of another kind.
     pub(super) fn body_of(mut self, kind: &str, schema: Value) -> Self {
-        self.body = Some(json!({"required": true, "content": {kind: {"schema": schema}}}));
+        let content = json_of([(kind, json_of([("schema", schema)]))]);
+        self.body = Some(json_of([("required", true.into()), ("content", content)]));
         self
     }
 

@@ -12,13 +12,17 @@ pub(super) fn named(name: &str) -> Value {
 /// An object with those fields, all of them required.
 pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     let required: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-    let properties: Map<String, Value> =
-        fields.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    json!({"type": "object", "properties": properties, "required": required})
+    let required = json!(required);
+    json_of([("type", "object".into()), ("properties", json_of(fields)), ("required", required)])
 }
 
 pub(super) fn list(of: Value) -> Value {
-    json!({"type": "array", "items": of})
+    json_of([("type", "array".into()), ("items", of)])
+}
+
+/// The JSON object of those names and values.
+pub(super) fn json_of<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Object(map(fields))
 }
 
 pub(super) fn text() -> Value {
