@@ -130,6 +130,8 @@ struct WorkerEntry {
     settling: BTreeSet<TaskId>,
     /// The deal whose turn it was last.
     settled_last: DealId,
+    /// Settlements that did not come about since one did.
+    unsettled: u32,
 }
 
 /// The books.
@@ -159,6 +161,8 @@ pub(crate) struct Books {
 
 /// Tasks that something happened to before they are opened.
 const EARLY_MAX: usize = 100_000;
+/// Settlements in a row that do not come about before a worker's tasks go one by one, until it connects again.
+const UNSETTLED_MAX: u32 = 3;
 /// Unfinished tasks that are remembered for each that may be at work.
 const REMEMBERED_PER_OPEN: usize = 10;
 /// Finished tasks whose past is kept in case the chain takes it back.
@@ -318,6 +322,7 @@ impl Books {
             ripe: BTreeMap::new(),
             settling: BTreeSet::new(),
             settled_last: DealId::default(),
+            unsettled: 0,
         };
         self.workers.insert(worker, entry);
         for task in holding {
@@ -416,6 +421,10 @@ impl Books {
         };
         let free: Vec<Address> = self.workers.iter().filter(free).map(|(it, _)| *it).collect();
         for worker in free {
+            if self.workers.get(&worker).is_some_and(|it| !it.capabilities.settles) {
+                self.go_singly(now, worker, &mut effects);
+                continue;
+            }
             let Some((deal, batch)) = self.workers.get_mut(&worker).and_then(next_batch) else {
                 continue;
             };
@@ -438,6 +447,15 @@ impl Books {
         effects
     }
 
+    /// What a worker could have settled goes the way of one: it has had no luck with settling.
+    fn go_singly(&mut self, now: UnixSeconds, worker: Address, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.workers.get(&worker) else { return };
+        let ripe: Vec<_> = entry.ripe.values().flatten().map(|(_, task)| *task).collect();
+        for task in ripe {
+            self.drive(now, task, Event::Single, effects);
+        }
+    }
+
     /// A settlement did not come about: each of its tasks goes on as if it had not been told to settle.
     fn unsettled(
         &mut self,
@@ -449,6 +467,13 @@ impl Books {
     ) {
         let reason = &reason[..reason.floor_char_boundary(TEXT_BYTES_MAX)];
         tracing::warn!(%worker, tasks = tasks.len(), reason, "a settlement did not come about");
+        if let Some(entry) = self.workers.get_mut(&worker) {
+            entry.unsettled += 1;
+            if entry.unsettled >= UNSETTLED_MAX {
+                tracing::warn!(%worker, "its tasks are not settled together any more");
+                entry.capabilities.settles = false;
+            }
+        }
         for task in tasks.iter().take(SETTLE_MAX) {
             if self.takes_part(*task, worker) {
                 self.drive(now, *task, Event::Unsettled { worker }, effects);
@@ -589,8 +614,11 @@ impl Books {
                     worker.computing.remove(&id);
                 }
                 worker.note_ripe(entry.deal.id, (entry.seq, id), ripe == Some(replica.worker));
-                if replica.state != ReplicaState::Granted {
-                    worker.settling.remove(&id);
+                if replica.state != ReplicaState::Granted
+                    && worker.settling.remove(&id)
+                    && replica.is_on_chain()
+                {
+                    worker.unsettled = 0;
                 }
             }
         }

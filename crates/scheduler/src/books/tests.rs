@@ -544,6 +544,32 @@ fn a_settlement_that_fails_is_tried_once_more_and_then_each_task_goes_by_itself(
 }
 
 #[test]
+fn a_worker_without_luck_in_settling_is_not_asked_any_more() {
+    check(
+        true,
+        "joins 1 slots 3 settles
+         deal 1 trust 1 size 6 batch
+         computed 1 1/0 A
+         unsettled 1 1/0
+         computed 1 1/1 A
+         unsettled 1 1/0
+         unsettled 1 1/1
+         computed 1 1/2 A
+         initialized 1/2",
+        &expect![[r#"
+            joins 1 slots 3 settles -> []
+            deal 1 trust 1 size 6 batch -> [1: assign 1/0, 1: assign 1/1, 1: assign 1/2]
+            computed 1 1/0 A -> [1: settle 1/0]
+            unsettled 1 1/0 -> [1: settle 1/0]
+            computed 1 1/1 A -> []
+            unsettled 1 1/0 -> [initialize 1/0, 1: settle 1/1]
+            unsettled 1 1/1 -> [initialize 1/1]
+            computed 1 1/2 A -> [initialize 1/2]
+            initialized 1/2 -> [1: grant 1/2]"#]],
+    );
+}
+
+#[test]
 fn a_worker_that_cannot_settle_is_served_as_ever() {
     check(
         true,
