@@ -31,7 +31,8 @@ use url::Url;
 use vault::{KeySource, Vault};
 use wire::description::{self, Description};
 use wire::ipfs::IpfsClient;
-use wire::market::MarketClient;
+use wire::market::{FeedLimits, MarketClient, feed};
+use wire::openapi::{self, Door};
 use wire::scheduler::UploadLimits;
 use worker::Worker;
 
@@ -82,7 +83,7 @@ impl Service {
 ///
 /// # Errors
 /// GM-5005 the port is taken, GM-5012 the service does not start, GM-5014 the chain does not answer, GM-6001 to GM-6003 the
-/// data directory cannot be used, GM-7001 and GM-7002 settings.
+/// data directory cannot be used, GM-5015 and GM-5016 settings.
 pub async fn serve(service: Service, args: ServiceArgs) -> Result<(), Failure> {
     let settings = Settings::load(args.config.as_deref(), &args.set)?;
     let stop = CancellationToken::new();
@@ -100,7 +101,7 @@ pub async fn serve(service: Service, args: ServiceArgs) -> Result<(), Failure> {
 /// `gristmill config show`: every value in force, and where it came from.
 ///
 /// # Errors
-/// GM-7001 a setting makes no sense.
+/// GM-5015 a setting makes no sense.
 pub fn show(args: &ServiceArgs, as_json: bool) -> Result<(), Failure> {
     let settings = Settings::load(args.config.as_deref(), &args.set)?;
     let text = if as_json {
@@ -164,8 +165,12 @@ impl Place {
         )?;
         let origin = self.listen(wire::market::router(book.api())).await?;
         let description = self.describe(&client, &origin)?;
-        origin.let_in(description::router(move || description.clone()));
+        let feed = feed(client.chain_id(), book.changes(), FeedLimits::default());
+        let docs = docs(&[Door::Market, Door::Feed, Door::Description]);
+        let described = description::router(move || description.clone());
+        origin.let_in(feed.merge(docs).merge(described));
         self.run(&origin, json!({})).await;
+        origin.closed().await;
         Ok(())
     }
 
@@ -176,8 +181,9 @@ impl Place {
             Exit::Market,
             "the store of inputs and results cannot be opened",
         )?;
-        let origin = self.listen(blobs.router()).await?;
+        let origin = self.listen(blobs.router().merge(docs(&[Door::Ipfs]))).await?;
         self.run(&origin, json!({})).await;
+        origin.closed().await;
         Ok(())
     }
 
@@ -188,7 +194,7 @@ impl Place {
         let wallet = Wallet::new(&client, signer).await.map_err(|error| silent_chain(&error))?;
         let market = match self.settings.get::<Url>("market.orderbook")? {
             Some(url) => Some(MarketClient::new(&url, client.chain_id()).or_fail(
-                "GM-7001",
+                "GM-5015",
                 Exit::Usage,
                 "market.orderbook cannot be used",
             )?),
@@ -213,10 +219,12 @@ impl Place {
             "the scheduler does not start",
         )?;
         let routes = wire::scheduler::router([scheduler.api()], UploadLimits::default())
-            .merge(wire::link::router([scheduler.gate()]));
+            .merge(wire::link::router([scheduler.gate()]))
+            .merge(docs(&[Door::Scheduler]));
         let origin = self.listen(routes).await?;
         self.run(&origin, json!({ "workerpool": scheduler.workerpool().to_string() })).await;
         scheduler.shutdown().await;
+        origin.closed().await;
         Ok(())
     }
 
@@ -230,18 +238,18 @@ impl Place {
         let public_url = self.settings.get("market.sms")?.unwrap_or_else(|| origin.url.clone());
         let store = store(Some(&dir), "vault").await?;
         let mut config = vault::Config::new(client, store, key, public_url);
+        config.older_keys = self.settings.get("vault.older_key")?.into_iter().collect();
         config.ipfs_gateway = self.settings.get("market.gateway")?;
         config.simulate_in_public = self.settings.need("vault.simulate_tee_in_public")?;
         if config.simulate_in_public || self.settings.need("vault.simulate_tee")? {
             config.tee = vault::Tee::SimulatedTdx;
         }
-        let vault = Vault::start(config, self.stop.child_token()).await.or_fail(
-            "GM-5012",
-            Exit::Market,
-            "the vault does not start",
-        )?;
-        origin.let_in(vault.standalone());
+        let vault = Vault::start(config, self.stop.child_token())
+            .await
+            .map_err(|error| Failure::told(&error.failure(), Exit::Market))?;
+        origin.let_in(vault.standalone().merge(docs(&[Door::SecretsApart])));
         self.run(&origin, json!({ "simulated": vault.is_simulated() })).await;
+        origin.closed().await;
         Ok(())
     }
 
@@ -346,7 +354,7 @@ impl Place {
 
     fn gateway_client(&self) -> Result<IpfsClient, Failure> {
         let url: Url = self.settings.need("market.gateway")?;
-        IpfsClient::new(&url).or_fail("GM-7001", Exit::Usage, "market.gateway cannot be used")
+        IpfsClient::new(&url).or_fail("GM-5015", Exit::Usage, "market.gateway cannot be used")
     }
 
     fn offers(&self) -> Result<Vec<scheduler::Offer>, Failure> {
@@ -413,6 +421,11 @@ impl Place {
             sms: text("market.sms")?,
         })
     }
+}
+
+/// The description of a service with those doors.
+fn docs(doors: &[Door]) -> Router {
+    openapi::router(doors, env!("CARGO_PKG_VERSION"))
 }
 
 async fn store(dir: Option<&DataDir>, name: &str) -> Result<Store, Failure> {

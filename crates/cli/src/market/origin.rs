@@ -75,6 +75,13 @@ impl Origin {
         url.as_str().trim_end_matches('/').to_owned()
     }
 
+    /// Waits, after the stop, until what was being answered is answered, or has had its time.
+    pub(crate) async fn closed(self) {
+        if let Err(error) = self.task.await {
+            tracing::debug!(%error, "the origin did not close in order");
+        }
+    }
+
     /// The task that answers; ends soon after the stop.
     pub(crate) fn into_task(self) -> JoinHandle<()> {
         self.task
