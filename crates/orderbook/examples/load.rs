@@ -304,8 +304,8 @@ fn question(dice: &mut Dice) -> (&'static str, String) {
             format!("/requestorders?category={category}&workerpool={pool}&maxTag={tee}&maxTrust=2"),
         ),
         _ => (
-            "all computing, a page of 100",
-            "/workerpoolorders?pageIndex=0&pageSize=100".to_owned(),
+            "cheapest computing of any kind",
+            "/workerpoolorders?pageIndex=0&pageSize=20".to_owned(),
         ),
     }
 }

@@ -126,3 +126,50 @@ pub(crate) async fn has_offers(store: &Store, request: &OrderRow) -> Result<bool
     let dataset = best_offer(store, request, OrderKind::Dataset).await?;
     Ok(dataset.is_some_and(|offer| offer.dataset_price <= request.dataset_price))
 }
+
+/// What is left on offer of an app or a dataset that nobody is kept from: the cheapest, and the cheapest in an enclave.
+/// Most requests are served by it, so that they need not be looked at one by one.
+pub(crate) struct LeftOnOffer {
+    kind: OrderKind,
+    price: Option<u64>,
+    enclave_price: Option<u64>,
+}
+
+impl LeftOnOffer {
+    pub(crate) async fn of(store: &Store, kind: OrderKind, asset: Address) -> Result<Self, Error> {
+        let mut filter = OrderFilter {
+            app: Party::Nobody,
+            dataset: Party::Nobody,
+            workerpool: Party::Nobody,
+            requester: Party::Nobody,
+            ..OrderFilter::all(kind)
+        };
+        match kind {
+            OrderKind::App => filter.app = Party::Is(asset),
+            _ => filter.dataset = Party::Is(asset),
+        }
+        let price = cheapest(store, &filter).await?;
+        let enclave = OrderFilter { min_tag: Some(Tag::TEE), ..filter };
+        Ok(Self { kind, price, enclave_price: cheapest(store, &enclave).await? })
+    }
+
+    /// Whether a request can be matched with it. Of a request that cannot, a restricted offer may still be meant for it.
+    pub(crate) fn serves(&self, request: &OrderRow) -> bool {
+        let (price, most) = match self.kind {
+            OrderKind::App if request.tag.contains(Tag::TEE) => {
+                (self.enclave_price, request.app_price)
+            }
+            OrderKind::App => (self.price, request.app_price),
+            _ => (self.price, request.dataset_price),
+        };
+        price.is_some_and(|price| price <= most)
+    }
+}
+
+async fn cheapest(store: &Store, filter: &OrderFilter) -> Result<Option<u64>, Error> {
+    let rows = store.open_offers(filter, Range { skip: 0, limit: 1 }).await?;
+    Ok(rows.first().map(|row| match row.kind {
+        OrderKind::App => row.app_price,
+        _ => row.dataset_price,
+    }))
+}

@@ -9,7 +9,7 @@ use wire::market::{ApiError, Unpublish};
 use crate::Error;
 use crate::book::{Book, order_name};
 use crate::standing::subject;
-use crate::watcher::{Turn, without_offers};
+use crate::watcher::without_offers;
 
 /// Takes open orders of a wallet that has logged in out of the book, and marks the requests that need them.
 pub(crate) async fn unpublish(
@@ -31,10 +31,7 @@ pub(crate) async fn unpublish(
     book.store.apply(removals).await.map_err(Error::from)?;
     rows.iter().for_each(|row| book.tell_unpublished(row));
     let assets = rows.iter().map(|row| (kind, subject(row)));
-    let stranded = without_offers(book, assets, book.ledger.head()).await?;
-    let changes = stranded.iter().map(Turn::change).collect();
-    book.store.apply(changes).await.map_err(Error::from)?;
-    stranded.iter().for_each(|turn| turn.tell(book));
+    without_offers(book, assets, book.ledger.head()).await?;
     Ok(hashes)
 }
 

@@ -21,7 +21,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use orders::OrderKind;
 use primitives::{CategoryId, DealId, OrderHash, UnixSeconds};
 use store::{
-    CategoryRow, Change, Cursor, DealRow, OrderFilter, OrderRow, OrderState, Party, Status,
+    CategoryRow, Change, Cursor, DealRow, OrderFilter, OrderRow, OrderState, Party, Range, Status,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -30,12 +30,16 @@ use crate::Error;
 use crate::book::{Book, CURSOR, SharedBook};
 use crate::ledger::{Block, Heard, News};
 use crate::rows;
-use crate::standing::{appraise, asset_kind, has_offers, remaining, required_stake, subject};
+use crate::standing::{
+    LeftOnOffer, appraise, asset_kind, has_offers, remaining, required_stake, subject,
+};
 
 /// Blocks looked at together at most.
 const BLOCKS_MAX: usize = 256;
 /// Questions to the chain at the same time.
 const READS_MAX: usize = 8;
+/// Requests looked at together when an offer is gone.
+const REQUESTS_MAX: u64 = 500;
 /// How far the written cursor may lag behind while blocks change nothing.
 const CURSOR_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -127,11 +131,11 @@ async fn blocks_arrived(book: &Book, blocks: &[Block], written: &mut Instant) ->
     let gone = gone.map(|row| (row.kind, subject(row)));
     let sold = touched.sold.iter().map(|sale| (sale.kind, sale.asset));
     let gone: Vec<_> = gone.chain(sold).collect();
-    let mut stranded = Vec::new();
     if !gone.is_empty() {
         book.store.apply(std::mem::take(&mut changes)).await?;
-        stranded = without_offers(book, gone, last.number).await?;
-        changes.extend(stranded.iter().map(Turn::change));
+        without_offers(book, gone, last.number).await?;
+        // What was written is not written again, but the cursor must be.
+        *written = Instant::now().checked_sub(CURSOR_EVERY).unwrap_or(*written);
     }
     // Looking at a block again is harmless, so blocks that change nothing need not be written one by one.
     if !changes.is_empty() || written.elapsed() >= CURSOR_EVERY {
@@ -140,7 +144,7 @@ async fn blocks_arrived(book: &Book, blocks: &[Block], written: &mut Instant) ->
         *written = Instant::now();
     }
     book.set_last_block(last.number);
-    states.values().chain(&stranded).for_each(|turn| turn.tell(book));
+    states.values().for_each(|turn| turn.tell(book));
     deals.into_iter().filter(|made| made.is_new).for_each(|made| book.tell_deal(made.row));
     Ok(())
 }
@@ -357,26 +361,45 @@ pub(crate) async fn without_offers(
     book: &Book,
     gone: impl IntoIterator<Item = (OrderKind, Address)>,
     block: u64,
-) -> Result<Vec<Turn>, Error> {
+) -> Result<(), Error> {
     let assets: BTreeSet<_> = gone
         .into_iter()
         .filter(|(kind, _)| matches!(asset_kind(*kind), Some(AssetKind::App | AssetKind::Dataset)))
         .collect();
-    let mut turns = BTreeMap::new();
     for (kind, asset) in assets {
-        let mut filter = OrderFilter::all(OrderKind::Request);
-        match kind {
-            OrderKind::App => filter.app = Party::Is(asset),
-            _ => filter.dataset = Party::Is(asset),
-        }
-        for request in book.store.all_open_orders(&filter).await? {
-            if !has_offers(&book.store, &request).await? {
+        strand(book, kind, asset, block).await?;
+    }
+    Ok(())
+}
+
+/// Goes through the requests for an app or a dataset, however many, a few at a time.
+async fn strand(book: &Book, kind: OrderKind, asset: Address, block: u64) -> Result<(), Error> {
+    let mut filter = OrderFilter::all(OrderKind::Request);
+    match kind {
+        OrderKind::App => filter.app = Party::Is(asset),
+        _ => filter.dataset = Party::Is(asset),
+    }
+    let left = LeftOnOffer::of(&book.store, kind, asset).await?;
+    let mut skip = 0;
+    loop {
+        let range = Range { skip, limit: REQUESTS_MAX };
+        let requests = book.store.open_offers(&filter, range).await?;
+        let count = requests.len() as u64;
+        let mut turns = Vec::new();
+        for request in requests {
+            if !left.serves(&request) && !has_offers(&book.store, &request).await? {
                 let after = dead(request.state, block);
-                turns.insert(request.hash, Turn { before: request, after });
+                turns.push(Turn { before: request, after });
             }
         }
+        book.store.apply(turns.iter().map(Turn::change).collect()).await?;
+        turns.iter().for_each(|turn| turn.tell(book));
+        if count < REQUESTS_MAX {
+            return Ok(());
+        }
+        // Those that are marked are no longer among the open ones.
+        skip += count - turns.len() as u64;
     }
-    Ok(turns.into_values().collect())
 }
 
 fn dead(state: OrderState, block: u64) -> OrderState {
