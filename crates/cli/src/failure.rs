@@ -44,6 +44,12 @@ impl Failure {
         Self { code: code.to_owned(), what: what.into(), cause: None, remedy: None, exit }
     }
 
+    /// A failure that a service tells in its own words.
+    pub fn told(failure: &wire::Failure, exit: Exit) -> Self {
+        let told = Self::new(&failure.code, exit, failure.message.clone());
+        if failure.remedy.is_empty() { told } else { told.fix(failure.remedy.clone()) }
+    }
+
     /// Adds why.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {

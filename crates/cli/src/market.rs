@@ -586,11 +586,9 @@ async fn vault_of(
     if config.simulates_tee() {
         vault.tee = vault::Tee::SimulatedTdx;
     }
-    vault::Vault::start(vault, ground.stop.child_token()).await.or_fail(
-        "GM-5012",
-        Exit::Market,
-        "the vault does not start",
-    )
+    vault::Vault::start(vault, ground.stop.child_token())
+        .await
+        .map_err(|error| Failure::told(&error.failure(), Exit::Market))
 }
 
 /// What this market says of itself, so far: apps are known a little later than the rest.

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 /// `gristmill account`.
 ///
 /// # Errors
-/// GM-5004 no usable key, GM-5014 the chain does not answer, GM-7001 and GM-7002 settings, GM-3103 the transaction failed.
+/// GM-5004 no usable key, GM-5014 the chain does not answer, GM-5015 and GM-5016 settings, GM-3103 the transaction failed.
 pub async fn account(command: AccountCommand) -> Result<(), Failure> {
     match command {
         AccountCommand::Show { address, access } => {

@@ -98,6 +98,11 @@ pub const KEYS: &[Key] = &[
         "the storage key: file:<path>, env:<variable> or command:<program and arguments>; a file in the data directory without",
     ),
     key(
+        "vault.older_key",
+        None,
+        "the storage key before this one: what it sealed is sealed anew at the start",
+    ),
+    key(
         "vault.simulate_tee",
         Some("false"),
         "whether secrets are given to software enclaves, which protect nothing",
@@ -144,7 +149,7 @@ impl Settings {
     /// Reads all layers. Without a `file`, [`FILE`] is read if there is one.
     ///
     /// # Errors
-    /// GM-7001 the file cannot be read or a key is unknown.
+    /// GM-5015 the file cannot be read or a key is unknown.
     pub fn load(file: Option<&Path>, set: &[String]) -> Result<Self, Failure> {
         let text = match file {
             Some(path) => Some((path.to_path_buf(), read(path)?)),
@@ -169,7 +174,7 @@ impl Settings {
         }
         if let Some((path, text)) = file {
             let table: toml::Table = text.parse().or_fail(
-                "GM-7001",
+                "GM-5015",
                 Exit::Usage,
                 &format!("{} is not TOML", path.display()),
             )?;
@@ -189,7 +194,7 @@ impl Settings {
         for one in set {
             let Some((name, value)) = one.split_once('=') else {
                 return Err(Failure::new(
-                    "GM-7001",
+                    "GM-5015",
                     Exit::Usage,
                     format!("--set {one} sets nothing"),
                 )
@@ -204,14 +209,14 @@ impl Settings {
     /// A value, if there is one.
     ///
     /// # Errors
-    /// GM-7001 it is not what it must be.
+    /// GM-5015 it is not what it must be.
     pub fn get<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure>
     where
         T::Err: fmt::Display,
     {
         let Some((text, source)) = self.values.get(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|error: T::Err| {
-            Failure::new("GM-7001", Exit::Usage, format!("{name} = \"{text}\" makes no sense"))
+            Failure::new("GM-5015", Exit::Usage, format!("{name} = \"{text}\" makes no sense"))
                 .because(error)
                 .fix(format!("it was set by {source}: {}", about(name)))
         })
@@ -220,14 +225,14 @@ impl Settings {
     /// A value that must be there.
     ///
     /// # Errors
-    /// GM-7002 it is not; GM-7001 it is not what it must be.
+    /// GM-5016 it is not; GM-5015 it is not what it must be.
     pub fn need<T: FromStr>(&self, name: &str) -> Result<T, Failure>
     where
         T::Err: fmt::Display,
     {
         self.get(name)?.ok_or_else(|| {
             let (section, rest) = name.split_once('.').unwrap_or(("", name));
-            Failure::new("GM-7002", Exit::Usage, format!("{name} is not set"))
+            Failure::new("GM-5016", Exit::Usage, format!("{name} is not set"))
                 .because(about(name))
                 .fix(format!(
                     "in {FILE}: [{section}] {rest} = …; or ${}; or --set {name}=…",
@@ -259,7 +264,7 @@ pub fn variable_of(name: &str) -> String {
 
 fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).or_fail(
-        "GM-7001",
+        "GM-5015",
         Exit::Usage,
         &format!("cannot read {}", path.display()),
     )
@@ -329,7 +334,7 @@ fn known(name: &str, by: &str) -> Result<(), Failure> {
         neighbours =
             vec!["market", "chain", "orderbook", "gateway", "scheduler", "vault", "worker"];
     }
-    Err(Failure::new("GM-7001", Exit::Usage, format!("{by} sets {name}, which does not exist"))
+    Err(Failure::new("GM-5015", Exit::Usage, format!("{by} sets {name}, which does not exist"))
         .fix(format!("what exists: {}", neighbours.join(", "))))
 }
 
@@ -368,7 +373,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_said_with_what_does() {
         let failure = load("[worker]\nslot = 3", &[], &[]).unwrap_err();
-        assert_eq!(failure.code, "GM-7001");
+        assert_eq!(failure.code, "GM-5015");
         let text = failure.to_string();
         assert!(
             text.contains("g.toml sets worker.slot") && text.contains("worker.slots"),
@@ -384,10 +389,10 @@ mod tests {
     fn what_is_missing_is_said_with_all_ways_to_set_it() {
         let settings = load("", &[], &[]).unwrap();
         let failure = settings.need::<String>("worker.scheduler").unwrap_err();
-        assert_eq!(failure.code, "GM-7002");
+        assert_eq!(failure.code, "GM-5016");
         assert!(failure.to_string().contains("$GRISTMILL_WORKER_SCHEDULER"), "{failure}");
         let settings = load("", &[], &["worker.slots=many"]).unwrap();
-        assert_eq!(settings.need::<usize>("worker.slots").unwrap_err().code, "GM-7001");
+        assert_eq!(settings.need::<usize>("worker.slots").unwrap_err().code, "GM-5015");
     }
 
     #[test]

@@ -47,7 +47,7 @@ async fn settings_say_what_is_missing_and_where_values_come_from() -> Result<()>
     let gristmill = gristmill()?;
     let missing = gristmill.run(["worker"]).await?;
     assert_eq!(missing.code, Some(2), "{missing:#?}");
-    assert!(missing.stderr.contains("GM-7002"), "{missing:#?}");
+    assert!(missing.stderr.contains("GM-5016"), "{missing:#?}");
 
     gristmill.file("gristmill.toml", "[worker]\nslots = 3\n")?;
     let shown = gristmill.run(["config", "show", "--json"]).await?.ok()?.json()?;
@@ -57,6 +57,6 @@ async fn settings_say_what_is_missing_and_where_values_come_from() -> Result<()>
 
     gristmill.file("gristmill.toml", "[worker]\nslotz = 3\n")?;
     let unknown = gristmill.run(["config", "show", "--json"]).await?;
-    assert_eq!(unknown.failure_code()?, "GM-7001");
+    assert_eq!(unknown.failure_code()?, "GM-5015");
     Ok(())
 }
