@@ -382,23 +382,23 @@ contract Hub is IHubCore, Ledger, Matching {
 
     /// @inheritdoc IHubCore
     function reveal(bytes32 taskid, bytes32 resultDigest) external {
-        Tasks.Head memory task = Tasks.read(taskid);
-        require(task.status == Rules.REVEALING);
-        require(block.timestamp < task.revealDeadline);
+        (uint256 status, uint256 count, uint256 group, uint256 deadline) = Tasks.readRevealing(taskid);
+        require(status == Rules.REVEALING);
+        require(block.timestamp < deadline);
         HubStorage.Ballot[4096] storage ballots = HubStorage.data().tasks[taskid].ballots;
-        uint256 index = Tasks.find(ballots, task.ballots, msg.sender);
+        uint256 index = Tasks.find(ballots, count, msg.sender);
         uint256 own = ballots[index].head;
-        uint256 first = ballots[task.group].head;
-        require(Tasks.groupOf(own) == task.group && own & Tasks.PROVED == 0);
+        uint256 first = ballots[group].head;
+        require(Tasks.groupOf(own) == group && own & Tasks.PROVED == 0);
         bool opened = first & Tasks.OPENED != 0;
         bytes32 expected = opened ? resultDigest : Rules.resultHash(taskid, resultDigest);
-        require(ballots[task.group].result == expected);
+        require(ballots[group].result == expected);
         require(ballots[index].seal == Rules.resultSeal(msg.sender, taskid, resultDigest));
 
         if (!opened) {
-            ballots[task.group].result = resultDigest;
-            if (index == task.group) own |= Tasks.OPENED;
-            else ballots[task.group].head = first | Tasks.OPENED;
+            ballots[group].result = resultDigest;
+            if (index == group) own |= Tasks.OPENED;
+            else ballots[group].head = first | Tasks.OPENED;
         }
         ballots[index].head = own | Tasks.PROVED;
         ballots[index].seal = 0;

@@ -91,8 +91,15 @@ library Rules {
         return hashOf(taskid, digest);
     }
 
-    function resultSeal(address worker, bytes32 taskid, bytes32 digest) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(worker, taskid, digest));
+    /// @dev Packed: 20, 32 and 32 bytes.
+    function resultSeal(address worker, bytes32 taskid, bytes32 digest) internal pure returns (bytes32 seal) {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, shl(96, worker))
+            mstore(add(free, 20), taskid)
+            mstore(add(free, 52), digest)
+            seal := keccak256(free, 84)
+        }
     }
 
     /// @notice keccak256 of two words.

@@ -64,12 +64,26 @@ library Tasks {
         head.ballots = (word >> 131) & MAX_BALLOTS;
         head.group = (word >> 143) & MAX_BALLOTS;
         head.winners = (word >> 155) & MAX_BALLOTS;
-        head.revealDeadline = (word >> 179) & Narrow.MAX_40;
+        head.revealDeadline = revealDeadlineOf(taskid, word);
         head.offset = (word >> 219) & Narrow.MAX_35;
         head.solo = word & SOLO != 0;
-        if (head.revealDeadline == Narrow.MAX_40) {
-            head.revealDeadline = Narrow.get(Narrow.MAX_40, Narrow.MAX_40, Narrow.REVEAL_DEADLINE, taskid);
-        }
+    }
+
+    /// @notice What a reveal needs to know, and nothing else.
+    function readRevealing(bytes32 taskid)
+        internal
+        view
+        returns (uint256 status, uint256 ballots, uint256 group, uint256 revealDeadline)
+    {
+        uint256 word = HubStorage.data().tasks[taskid].head;
+        status = (word >> 128) & 7;
+        ballots = (word >> 131) & MAX_BALLOTS;
+        group = (word >> 143) & MAX_BALLOTS;
+        revealDeadline = revealDeadlineOf(taskid, word);
+    }
+
+    function revealDeadlineOf(bytes32 taskid, uint256 word) private view returns (uint256) {
+        return Narrow.get((word >> 179) & Narrow.MAX_40, Narrow.MAX_40, Narrow.REVEAL_DEADLINE, taskid);
     }
 
     function isUnset(bytes32 taskid) internal view returns (bool) {
