@@ -243,12 +243,20 @@ impl Sandbox {
         let wasm = Wasm::new(config).map_err(|error| started(&error))?;
         let sandbox = Self::with_runtime(config, Arc::new(wasm))?;
         #[cfg(target_os = "linux")]
-        match crate::find_runtime() {
-            Ok(program) => {
-                let containers = Arc::new(crate::Container::new(program, config)?);
-                return Ok(sandbox.and(containers));
-            }
-            Err(why) => tracing::debug!(%why, "containers do not run here"),
+        {
+            let found = crate::find_runtime();
+            let containers = found.map(|program| crate::Container::new(program, config));
+            let why = match containers {
+                Ok(containers) => {
+                    let containers = containers?;
+                    match containers.check() {
+                        Ok(()) => return Ok(sandbox.and(Arc::new(containers))),
+                        Err(why) => why,
+                    }
+                }
+                Err(why) => why,
+            };
+            tracing::info!(%why, remedy = why.remedy(), "containers do not run here");
         }
         Ok(sandbox)
     }

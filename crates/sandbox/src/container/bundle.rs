@@ -2,18 +2,20 @@
 
 use std::io;
 use std::os::unix::fs::chown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use alloy_primitives::B256;
+use primitives::UnixSeconds;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::image::Image;
 use super::seccomp;
-use crate::FailureKind;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
 use crate::run::Execution;
+use crate::{FailureKind, Limits};
 
 /// Open files of one container.
 const FILES_MAX: u64 = 4_096;
@@ -47,6 +49,29 @@ pub(super) fn make(
         Ok(bundle)
     };
     write().map_err(host("preparing the container"))
+}
+
+/// A bundle with nothing in it that could be started.
+pub(super) fn make_empty(bundles: &Path, id: &str, user: u32) -> io::Result<TempDir> {
+    let bundle = tempfile::Builder::new().prefix("check-").tempdir_in(bundles)?;
+    let image = Image::empty(bundle.path())?;
+    let [inputs, output] = ["in", "out"].map(|name| bundle.path().join(name));
+    std::fs::create_dir(&inputs)?;
+    std::fs::create_dir(&output)?;
+    let execution = Execution {
+        program: PathBuf::new(),
+        pin: None,
+        args: vec![],
+        env: vec![],
+        inputs,
+        output,
+        seed: B256::ZERO,
+        clock: UnixSeconds(0),
+        limits: Limits::for_timeref(60),
+    };
+    let config = config(id, user, &image, &["/nothing".to_owned()], &execution);
+    std::fs::write(bundle.path().join("config.json"), config.to_string())?;
+    Ok(bundle)
 }
 
 fn config(id: &str, user: u32, image: &Image, command: &[String], execution: &Execution) -> Value {

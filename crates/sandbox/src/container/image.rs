@@ -55,6 +55,14 @@ struct About {
 }
 
 impl Image {
+    /// One without any files, below that directory.
+    pub(super) fn empty(dir: &Path) -> io::Result<Self> {
+        let image = Self { dir: dir.to_owned(), about: About::default() };
+        layers::compose(&[], &image.root(), u64::MAX)
+            .map_err(|failure| io::Error::other(failure.to_string()))?;
+        Ok(image)
+    }
+
     /// What to start with those arguments: they take the place of the image's own.
     pub(super) fn command(&self, args: &[String]) -> Vec<String> {
         let args = if args.is_empty() { &self.about.command } else { args };

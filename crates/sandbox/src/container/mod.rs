@@ -59,6 +59,14 @@ pub enum Unavailable {
         /// The runtime.
         program: PathBuf,
     },
+    /// It cannot make containers here, as inside of a container that may not.
+    #[error("{} cannot make containers here: {words}", program.display())]
+    Refused {
+        /// The runtime.
+        program: PathBuf,
+        /// Its words.
+        words: String,
+    },
 }
 
 impl Unavailable {
@@ -72,6 +80,9 @@ impl Unavailable {
         match self {
             Self::NoRuntime => "install runc or crun (Debian: apt-get install runc)",
             Self::NotRoot { .. } => "start the worker as root, or leave containers to others",
+            Self::Refused { .. } => {
+                "start the worker outside of containers, or in one that may make namespaces, mounts and control groups"
+            }
         }
     }
 }
@@ -115,6 +126,21 @@ impl Container {
         let dir = config.dir.join("containers");
         Self::open(program, &dir, config.cached_image_bytes)
             .map_err(|error| StartError { dir: config.dir.clone(), detail: error.to_string() })
+    }
+
+    /// Tries with an empty image whether containers can be made here at all. Takes some tens of milliseconds.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub fn check(&self) -> Result<(), Unavailable> {
+        let refused =
+            |words: String| Unavailable::Refused { program: self.oci.program().to_owned(), words };
+        let id = self.oci.name(USERS);
+        let made = bundle::make_empty(&self.bundles, &id, FIRST_USER + USERS);
+        let bundle = made.map_err(|error| refused(error.to_string()))?;
+        let words = self.oci.try_run(&id, bundle.path());
+        // That there is nothing to start is found out last.
+        if oci::is_about_the_program(&words) { Ok(()) } else { Err(refused(words)) }
     }
 
     fn open(program: PathBuf, dir: &Path, cached_bytes: u64) -> std::io::Result<Self> {

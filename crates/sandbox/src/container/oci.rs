@@ -1,5 +1,6 @@
 //! Calling the OCI runtime, and holding a container to its limits while it runs.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -19,6 +20,8 @@ use crate::{FailureKind, Limits};
 const OUTPUT_CHECK: Duration = Duration::from_millis(50);
 /// How long the runtime may take to end a container, and the pipes to close.
 const END_TIME: Duration = Duration::from_secs(20);
+/// Where the runtime finds its helpers.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// The most of the runtime's own words that is told.
 const WORDS_CHARS_MAX: usize = 400;
 
@@ -45,6 +48,49 @@ impl Oci {
         format!("{}-{}-{number}", self.prefix, std::process::id())
     }
 
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Runs a bundle that cannot start, and gives back what the runtime says to that.
+    pub(super) fn try_run(&self, id: &str, bundle: &Path) -> String {
+        let log = bundle.join("runtime.log");
+        let mut command = std::process::Command::new(&self.program);
+        let ran = command
+            .args(self.arguments(id, bundle, &log))
+            .current_dir(bundle)
+            .env_clear()
+            .env("PATH", PATH)
+            .stdin(Stdio::null())
+            .output();
+        end(&self.program, &self.state, id);
+        match ran {
+            Ok(done) => runtime_error(&log)
+                .unwrap_or_else(|| String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn arguments(&self, id: &str, bundle: &Path, log: &Path) -> [OsString; 10] {
+        let said = OsString::from;
+        [
+            said("--root"),
+            self.state.clone().into(),
+            said("--log"),
+            log.into(),
+            said("--log-format"),
+            said("json"),
+            said("run"),
+            said("--keep"),
+            {
+                let mut bundle_is = said("--bundle=");
+                bundle_is.push(bundle);
+                bundle_is
+            },
+            said(id),
+        ]
+    }
+
     /// Ends what an earlier process left running.
     pub(super) fn end_all(&self) {
         let left = std::fs::read_dir(&self.state).into_iter().flatten().flatten();
@@ -64,16 +110,10 @@ impl Oci {
     ) -> Result<Executed, Stopped> {
         let log = bundle.join("runtime.log");
         let child = Command::new(&self.program)
-            .arg("--root")
-            .arg(&self.state)
-            .arg("--log")
-            .arg(&log)
-            .args(["--log-format", "json", "run", "--keep", "--bundle"])
-            .arg(bundle)
-            .arg(id)
+            .args(self.arguments(id, bundle, &log))
             .current_dir(bundle)
             .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PATH", PATH)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -285,13 +325,18 @@ fn conclude(ended: Ended, told: Option<String>, limits: &Limits) -> Result<Execu
 /// Whether it is the image or the machine that keeps a container from starting, by the runtime's words.
 fn not_started(words: &str) -> FailureKind {
     let detail: String = words.chars().take(WORDS_CHARS_MAX).collect();
-    let lower = words.to_lowercase();
-    let images = ["exec:", "exec format", "executable file", "executable `", "chdir to cwd"];
-    if images.iter().any(|sign| lower.contains(sign)) {
+    if is_about_the_program(words) {
         FailureKind::NotExecutable { detail }
     } else {
         FailureKind::Host { doing: "starting the container", detail }
     }
+}
+
+/// Whether everything but the image's own program was as it should be.
+pub(super) fn is_about_the_program(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    let signs = ["exec:", "exec format", "executable file", "executable `", "chdir to cwd"];
+    signs.iter().any(|sign| lower.contains(sign))
 }
 
 #[cfg(test)]

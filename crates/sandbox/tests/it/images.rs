@@ -21,8 +21,14 @@ pub(crate) struct Containers {
 pub(crate) fn containers() -> Option<&'static Containers> {
     static CONTAINERS: OnceLock<Option<Containers>> = OnceLock::new();
     let found = CONTAINERS.get_or_init(|| {
-        let program = match find_runtime() {
-            Ok(program) => program,
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::new(dir.path().join("sandbox"), 4);
+        let usable = find_runtime().and_then(|program| {
+            let containers = Container::new(program, &config).unwrap();
+            containers.check().map(|()| containers)
+        });
+        let runtime = match usable {
+            Ok(containers) => Arc::new(containers),
             Err(why) => {
                 let required = std::env::var_os("GRISTMILL_REQUIRE_RUNC").is_some();
                 assert!(!required, "GRISTMILL_REQUIRE_RUNC is set, and {why}");
@@ -30,9 +36,6 @@ pub(crate) fn containers() -> Option<&'static Containers> {
                 return None;
             }
         };
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config::new(dir.path().join("sandbox"), 4);
-        let runtime = Arc::new(Container::new(program, &config).unwrap());
         let sandbox = Sandbox::with_runtime(&config, runtime).unwrap();
         Some(Containers { sandbox, dir })
     });
