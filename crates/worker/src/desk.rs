@@ -304,7 +304,7 @@ pub(crate) fn job(task: TaskId, assignment: Assignment, ready: &Ready, archive: 
     Job {
         kind: program.kind(),
         program: program.path().to_owned(),
-        pin: program.pin(),
+        pin: program.pin(&facts.program),
         args: facts.args.clone(),
         env: env_for(&call),
         inputs: inputs.as_ref().map(|inputs| inputs.dir().to_owned()).unwrap_or_default(),

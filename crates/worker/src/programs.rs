@@ -32,8 +32,8 @@ const FETCH_TIME_IMAGE: Duration = Duration::from_secs(900);
 pub(crate) struct Program {
     path: PathBuf,
     kind: Kind,
-    /// What an image must be.
-    pin: Option<B256>,
+    /// Of WebAssembly that is registered as an image: several apps may name the same file, each with its own checksum.
+    sha256: Option<B256>,
     thrown_out: AtomicBool,
 }
 
@@ -47,9 +47,19 @@ impl Program {
         self.kind
     }
 
-    /// What the sandbox has to check; a program that is no image was checked here.
-    pub(crate) fn pin(&self) -> Option<B256> {
-        self.pin
+    /// What the sandbox has to check for an app; a program that is no image was checked here.
+    pub(crate) fn pin(&self, app: &ProgramAt) -> Option<B256> {
+        (self.kind == Kind::Container && !app.checksum.is_zero()).then_some(app.checksum)
+    }
+
+    fn check(&self, app: &ProgramAt) -> Result<(), Trouble> {
+        match self.sha256 {
+            Some(found) if !app.checksum.is_zero() && found != app.checksum => {
+                let from = app.address.chars().take(200).collect();
+                Err(Trouble::OtherProgram { from, found: found.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -102,7 +112,9 @@ impl Programs {
         if let Some(gone) = gone.as_ref().and_then(|gone| gone.get()) {
             gone.thrown_out.store(true, Ordering::Relaxed);
         }
-        known.get_or_try_init(|| self.load(facts, &key)).await.cloned()
+        let program = known.get_or_try_init(|| self.load(facts, &key)).await.cloned()?;
+        program.check(&facts.program)?;
+        Ok(program)
     }
 
     async fn load(&self, facts: &Facts, key: &Key) -> Result<Arc<Program>, Trouble> {
@@ -140,17 +152,15 @@ impl Programs {
             Kind::Wasm => Kind::Wasm,
             Kind::Container => kind_of(&path).await?,
         };
-        let checksum = facts.program.checksum;
-        let pin = (kind == Kind::Container && !checksum.is_zero()).then_some(checksum);
-        if kind != facts.program.kind && !checksum.is_zero() {
-            let found =
-                sha256_of(path.clone()).await.map_err(Trouble::host("reading a program"))?;
-            if found != checksum {
-                let from = facts.program.address.chars().take(200).collect();
-                return Err(Trouble::OtherProgram { from, found: found.to_string() });
+        let sha256 = match kind {
+            Kind::Container => None,
+            Kind::Wasm if facts.program.kind == Kind::Wasm => None,
+            Kind::Wasm => {
+                let hashed = sha256_of(path.clone()).await;
+                Some(hashed.map_err(Trouble::host("reading a program"))?)
             }
-        }
-        Ok(Arc::new(Program { path, kind, pin, thrown_out: AtomicBool::new(false) }))
+        };
+        Ok(Arc::new(Program { path, kind, sha256, thrown_out: AtomicBool::new(false) }))
     }
 
     async fn fetch(

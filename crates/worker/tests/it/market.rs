@@ -15,7 +15,7 @@ use chain::{Client, Task, Wallet};
 use devchain::DevChain;
 use orders::{AppOrder, DatasetOrder, Quartet, RequestOrder, WorkerpoolOrder, task_id};
 use primitives::{DealId, Nrlc, ResultDigest, Tag, TaskId};
-use sandbox::Sandbox;
+use sandbox::{Kind, Sandbox};
 use sha2::{Digest, Sha256};
 use store::Store;
 use tempfile::TempDir;
@@ -140,7 +140,7 @@ impl Market {
         keeper.is_at(&format!("http://{origin}"));
         let dir = tempfile::tempdir().unwrap();
         let may_end = Arc::new(Semaphore::new(0));
-        let player = Arc::new(Player { may_end: Arc::clone(&may_end) });
+        let player = Arc::new(Player { kind: Kind::Wasm, may_end: Arc::clone(&may_end) });
         let sandbox =
             Sandbox::with_runtime(&sandbox::Config::new(dir.path().join("sandbox"), 8), player)
                 .unwrap();
@@ -185,6 +185,12 @@ impl Market {
             tee: worker::Tee::Off,
             lie: false,
         }
+    }
+
+    /// A worker that runs images too, played.
+    pub(crate) fn config_with_containers(&self, number: usize) -> Config {
+        let player = Player { kind: Kind::Container, may_end: Arc::clone(&self.may_end) };
+        Config { sandbox: self.sandbox.clone().and(Arc::new(player)), ..self.config(number) }
     }
 
     /// Starts a worker and takes its connection.

@@ -94,6 +94,34 @@ async fn webassembly_that_is_registered_as_an_image_runs_all_the_same() {
     played.say(bought.assign()).await;
     let hash = computed(&mut played, bought.task).await;
     assert_eq!(hash, result_hash(bought.task, digest_of("hello")));
+    // The same file under another app's checksum, though it is here already.
+    let params = r#"{"iexec_args":"other"}"#.to_owned();
+    let module = Request { kind: "DOCKER", params, ..Request::of("module") };
+    let checksum = Some(digest_of("another module").0);
+    let other = market.buy(Request { checksum, ..module }).await;
+    played.say(other.assign()).await;
+    let ToScheduler::Failed { failure, .. } = played.hear().await else {
+        panic!("it is not what that app registered")
+    };
+    assert_eq!(failure.failure.code, "GM-4211");
+}
+
+#[tokio::test]
+async fn an_image_is_fetched_once_and_pinned_by_its_checksum() {
+    let mut market = Market::open().await;
+    let config = market.config_with_containers(0);
+    let (_worker, mut played) = market.start(config).await;
+    assert!(played.arrival.capabilities.runtimes.contains(&"oci".to_owned()));
+    for pin in [alloy_primitives::B256::repeat_byte(1), alloy_primitives::B256::repeat_byte(2)] {
+        let image = Request { kind: "DOCKER", checksum: Some(pin), ..Request::of("text") };
+        // Another app each time: apps are told apart by their names, too.
+        let params = format!(r#"{{"iexec_args":"{pin}"}}"#);
+        let bought = market.buy(Request { params, ..image }).await;
+        played.say(bought.assign()).await;
+        let hash = computed(&mut played, bought.task).await;
+        assert_eq!(hash, result_hash(bought.task, digest_of(&pin.to_string())));
+    }
+    assert_eq!(*market.doors.asked.lock().await, ["text"]);
 }
 
 #[tokio::test]
