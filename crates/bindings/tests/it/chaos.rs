@@ -20,7 +20,7 @@ use crate::boost;
 use crate::settle::try_settle;
 use crate::world::{RLC, Refused, World, match_call};
 
-const WORKERS: usize = 4;
+const WORKERS: usize = 3;
 const FINAL: u8 = 3;
 
 #[derive(Debug, Clone)]
@@ -42,8 +42,13 @@ enum Step {
     Wait { seconds: u64 },
 }
 
+/// Mostly the truth, which is 0.
+fn lies() -> impl Strategy<Value = u8> + Clone {
+    prop_oneof![4 => Just(0u8), 1 => Just(1)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
-    let (deal, task, worker, result) = (0..3usize, 0..6usize, 0..WORKERS, 0..2u8);
+    let (deal, task, worker, result) = (0..3usize, 0..6usize, 0..WORKERS, lies());
     prop_oneof![
         3 => (1..4u8, 0..5u8, any::<bool>(), any::<bool>(), 0..2_000_000_000u32).prop_map(
             |(volume, trust, dataset, sponsored, price)| Step::Match { volume, trust, dataset, sponsored, price }
@@ -51,11 +56,11 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (deal.clone(), 0..4u8).prop_map(|(deal, index)| Step::Initialize { deal, index }),
         8 => (task.clone(), worker.clone(), result.clone())
             .prop_map(|(task, worker, result)| Step::Contribute { task, worker, result }),
-        8 => (task.clone(), worker.clone(), result)
+        12 => (task.clone(), worker.clone(), result)
             .prop_map(|(task, worker, result)| Step::Reveal { task, worker, result }),
-        5 => task.clone().prop_map(|task| Step::Finalize { task }),
-        2 => (task.clone(), worker.clone()).prop_map(|(task, worker)| Step::Alone { task, worker }),
-        3 => (deal.clone(), worker.clone(), 1..16u8)
+        8 => task.clone().prop_map(|task| Step::Finalize { task }),
+        1 => (task.clone(), worker.clone()).prop_map(|(task, worker)| Step::Alone { task, worker }),
+        2 => (deal.clone(), worker.clone(), 1..16u8)
             .prop_map(|(deal, worker, indices)| Step::Settle { deal, worker, indices }),
         1 => (1..4u8, any::<bool>(), any::<bool>(), 0..2_000_000_000u32).prop_map(
             |(volume, dataset, sponsored, price)| Step::BoostMatch { volume, dataset, sponsored, price }
@@ -90,7 +95,7 @@ fn whatever_happens_the_books_balance() {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let went_well = RefCell::new(HashSet::new());
     TestRunner::new(config)
-        .run(&prop::collection::vec(step(), 1..40), |steps| {
+        .run(&prop::collection::vec(step(), 1..60), |steps| {
             let mut story = start.clone();
             for step in &steps {
                 if story.take(step) {

@@ -9,5 +9,7 @@ mod gas;
 mod lifecycle;
 mod reentrancy;
 mod settle;
+mod token;
 mod traps;
+mod upgrade;
 mod world;

@@ -7,7 +7,7 @@ use bindings::hub;
 use crate::world::{World, text};
 
 /// A contract that, whatever it is asked, calls `target` with `payload` and answers whether that went well.
-fn caller(target: Address, payload: &[u8]) -> Bytes {
+pub(crate) fn caller(target: Address, payload: &[u8]) -> Bytes {
     const PREFIX: u8 = 43;
     let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
     let mut code = vec![0x61, length[0], length[1], 0x60, PREFIX, 0x5f, 0x39]; // codecopy(0, PREFIX, length)

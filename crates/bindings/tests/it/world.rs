@@ -12,6 +12,7 @@ use primitives::{ResultDigest, Tag, TaskId};
 use revm::context::result::{ExecutionResult, Output};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::database::{CacheDB, EmptyDB, WrapDatabaseRef};
+use revm::database_interface::DatabaseRef as _;
 use revm::primitives::hardfork::SpecId;
 use revm::state::{AccountInfo, Bytecode};
 use revm::{Context, ExecuteCommitEvm as _, ExecuteEvm as _, MainBuilder as _, MainContext as _};
@@ -99,7 +100,7 @@ pub(crate) struct Cast {
 
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) db: CacheDB<EmptyDB>,
+    db: CacheDB<EmptyDB>,
     pub(crate) now: u64,
     pub(crate) hub: Address,
     pub(crate) rlc: Address,
@@ -181,7 +182,7 @@ impl World {
 
     /* TRANSACTIONS */
 
-    fn deploy(&mut self, code: Bytes) -> Address {
+    pub(crate) fn deploy(&mut self, code: Bytes) -> Address {
         let owner = self.cast.owner.address();
         self.run(owner, TxKind::Create, code, U256::ZERO).unwrap().created.unwrap()
     }
@@ -241,7 +242,7 @@ impl World {
         outcome(evm.transact_commit(tx).unwrap())
     }
 
-    pub(crate) fn env(&self, caller: Address, kind: TxKind, data: Bytes, value: U256) -> TxEnv {
+    fn env(&self, caller: Address, kind: TxKind, data: Bytes, value: U256) -> TxEnv {
         TxEnv::builder()
             .caller(caller)
             .kind(kind)
@@ -253,13 +254,18 @@ impl World {
             .unwrap()
     }
 
-    pub(crate) fn block(&self) -> BlockEnv {
+    fn block(&self) -> BlockEnv {
         BlockEnv {
             number: U256::from(1),
             timestamp: U256::from(self.now),
             gas_limit: GAS,
             ..BlockEnv::default()
         }
+    }
+
+    /// A word of a contract's storage.
+    pub(crate) fn storage(&self, of: Address, slot: B256) -> B256 {
+        self.db.storage_ref(of, slot.into()).unwrap().into()
     }
 
     /// Puts runtime code at an address.
@@ -714,7 +720,7 @@ pub(crate) fn request_order(order: &RequestOrder) -> hub::IexecLibOrders_v5::Req
     }
 }
 
-pub(crate) fn config() -> CfgEnv {
+fn config() -> CfgEnv {
     let mut config = CfgEnv::new_with_spec(SpecId::PRAGUE).with_chain_id(CHAIN_ID);
     config.disable_nonce_check = true;
     config.disable_balance_check = true;
