@@ -100,9 +100,7 @@ impl Sms for Keeper {
         authorization: &WorkerpoolAuthorization,
         by_worker: &Bytes,
     ) -> Result<SessionTicket, SessionError> {
-        if let Err(refusal) = *self.next.lock() {
-            return Err(refusal);
-        }
+        self.next.lock().as_ref().map_err(|refusal| *refusal)?;
         let signature = alloy_primitives::Signature::from_raw(by_worker).unwrap();
         let signer = signature.recover_address_from_msg(authorization.hash()).unwrap();
         assert_eq!(signer, authorization.worker, "the worker signs for itself");
