@@ -56,7 +56,8 @@ fn in_words(why: &Why) -> String {
     }
     let mut lead = "try";
     for remedy in &why.remedies {
-        lines.push(format!("{lead:<12}{}", remedy.text));
+        let lead_in = if remedy.besides { "and" } else { lead };
+        lines.push(format!("{lead_in:<12}{}", remedy.text));
         lead = "or";
     }
     if let Some(offers) = &why.offers {
@@ -136,13 +137,18 @@ mod tests {
             matches: false,
             code: Some("0x05".into()),
             what: "workerpoolmaxprice 9 nRLC is too low by 3".into(),
-            remedies: vec![remedy("raise workerpoolmaxprice by 3 to 12 nRLC"), remedy("wait")],
+            remedies: vec![
+                remedy("raise workerpoolmaxprice by 3 to 12 nRLC"),
+                remedy("wait"),
+                Remedy { besides: true, ..remedy("deposit 3 nRLC more") },
+            ],
             offers: Some(OfferHashes { app: hash, dataset: None, workerpool: hash }),
         };
         let expected = [
             "no: workerpoolmaxprice 9 nRLC is too low by 3 (check 0x05)",
             "try         raise workerpoolmaxprice by 3 to 12 nRLC",
             "or          wait",
+            "and         deposit 3 nRLC more",
             "app order   0x0101010101010101010101010101010101010101010101010101010101010101",
             "workerpool  0x0101010101010101010101010101010101010101010101010101010101010101",
         ];

@@ -107,7 +107,7 @@ async fn exactly(
         remedies.push(remedy(&quartet.request, &changes, offers.clone()));
         let request = why::changed(&quartet.request, &changes);
         if let Err(still) = matching::check(&Quartet { request, ..quartet }, &facts) {
-            remedies.push(told(&still));
+            remedies.push(Remedy { besides: true, ..told(&still) });
         }
     } else {
         remedies.push(told(&refusal));
@@ -170,7 +170,7 @@ async fn across_the_book(book: &Book, asked: Asked) -> Result<Why, ApiError> {
     }
     if let Err(still) = matching::check(&whole, &facts) {
         // It will not do to change the request alone.
-        remedies.push(told(&still));
+        remedies.push(Remedy { besides: true, ..told(&still) });
     }
     Ok(Why { matches: false, code, what, remedies, offers: offer_hashes })
 }
@@ -402,6 +402,7 @@ fn remedy(request: &RequestOrder, changes: &[why::Change], offers: Option<OfferH
         text: texts.join(" and "),
         change: difference(request, &why::changed(request, changes)),
         offers,
+        besides: false,
     }
 }
 

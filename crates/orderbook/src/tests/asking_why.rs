@@ -144,6 +144,11 @@ async fn what_no_change_of_the_request_mends_is_told_too() {
     .await;
     fair.offer(app_order()).await;
     fair.restake(REQUESTER, 100).await;
+    let poor = RequestOrder { workerpool_max_price: U256::from(99), ..request_order() };
+    let answer = ask(&fair, &about(&poor)).await;
+    let last = answer["remedies"].as_array().and_then(|remedies| remedies.last().cloned());
+    let last = last.unwrap_or_default();
+    assert_eq!((&last["besides"], &last["text"]), (&true.into(), &"deposit 110 nRLC more".into()));
     check(
         &fair,
         &request_order(),

@@ -134,6 +134,9 @@ pub struct Remedy {
     /// What it can be matched with then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offers: Option<OfferHashes>,
+    /// Whether it is needed besides whichever of the others is chosen, rather than instead of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub besides: bool,
 }
 
 fn read(kind: OrderKind, name: &str, text: &str) -> Result<Named, ShapeError> {
@@ -244,7 +247,12 @@ mod tests {
             matches: false,
             code: Some("0x05".into()),
             what: "too low".into(),
-            remedies: vec![Remedy { text: "raise".into(), change, offers: Some(offers) }],
+            remedies: vec![Remedy {
+                text: "raise".into(),
+                change,
+                offers: Some(offers),
+                besides: false,
+            }],
             offers: None,
         };
         let written = serde_json::to_value(&why).expect("writes");
