@@ -44,10 +44,10 @@ const NASTY: [&str; 34] = [
 ];
 
 /// Numbers by chance, the same for the same seed.
-pub struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -78,14 +78,14 @@ impl Dice {
 
 /// One operation of the description.
 #[derive(Debug, Clone)]
-pub struct Operation {
-    pub method: String,
-    pub path: String,
-    pub entry: Value,
+pub(super) struct Operation {
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) entry: Value,
 }
 
 /// All operations of a document.
-pub fn operations(document: &Value) -> Vec<Operation> {
+pub(super) fn operations(document: &Value) -> Vec<Operation> {
     let paths = document["paths"].as_object().into_iter().flatten();
     paths
         .flat_map(|(path, methods)| {
@@ -100,15 +100,20 @@ pub fn operations(document: &Value) -> Vec<Operation> {
 
 /// A request to send.
 #[derive(Debug)]
-pub struct Request {
-    pub method: String,
-    pub target: String,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
+pub(super) struct Request {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
 }
 
 /// Makes a request for that operation.
-pub fn request(dice: &mut Dice, document: &Value, operation: &Operation, chain_id: u64) -> Request {
+pub(super) fn request(
+    dice: &mut Dice,
+    document: &Value,
+    operation: &Operation,
+    chain_id: u64,
+) -> Request {
     let mut maker = Maker { dice, document, chain_id };
     let target = maker.target(operation);
     let headers = maker.headers(operation);

@@ -14,44 +14,44 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
     /// The values of a header.
-    pub fn header(&self, name: &str) -> Vec<&str> {
+    pub(super) fn header(&self, name: &str) -> Vec<&str> {
         let named = self.headers.iter().filter(|(known, _)| known == name);
         named.map(|(_, value)| value.as_str()).collect()
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> Result<Value> {
+    pub(super) fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body)
             .with_context(|| format!("not JSON: {} {}", self.status, self.text()))
     }
 }
 
 /// One caller, who keeps its connection as long as it may.
-pub struct Caller {
+pub(super) struct Caller {
     authority: String,
     stream: Option<BufReader<TcpStream>>,
 }
 
 impl Caller {
-    pub fn new(origin: &Url) -> Self {
+    pub(super) fn new(origin: &Url) -> Self {
         Self { authority: origin.authority().to_owned(), stream: None }
     }
 
     /// Sends `method target` with these headers and this body, whose length is added.
-    pub async fn ask(
+    pub(super) async fn ask(
         &mut self,
         method: &str,
         target: &str,
@@ -72,7 +72,7 @@ impl Caller {
     }
 
     /// Sends these bytes. `bodiless` says that the answer has no body, whatever its head tells.
-    pub async fn send(&mut self, request: &[u8], bodiless: bool) -> Result<Answer> {
+    pub(super) async fn send(&mut self, request: &[u8], bodiless: bool) -> Result<Answer> {
         let kept = self.stream.is_some();
         match timeout(PATIENCE, self.exchange(request, bodiless)).await.context("no answer")? {
             Ok(answer) => Ok(answer),
