@@ -247,7 +247,8 @@ fn every_refusal_of_a_boost_match_has_its_text() {
 
 #[test]
 fn every_order_of_a_boost_match_is_signed() {
-    let spoil: [(fn(&mut Quartet), &str); 4] = [
+    type Change = fn(&mut Quartet);
+    let spoil: [(Change, &str); 4] = [
         (|it| it.app.sign = Bytes::from(vec![1; 65]), "Invalid app order signature"),
         (|it| it.dataset.sign = Bytes::from(vec![1; 65]), "Invalid dataset order signature"),
         (|it| it.workerpool.sign = Bytes::from(vec![1; 65]), "Invalid workerpool order signature"),

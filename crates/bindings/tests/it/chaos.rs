@@ -60,7 +60,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(task, worker, result)| Step::Reveal { task, worker, result }),
         8 => task.clone().prop_map(|task| Step::Finalize { task }),
         1 => (task.clone(), worker.clone()).prop_map(|(task, worker)| Step::Alone { task, worker }),
-        2 => (deal.clone(), worker.clone(), 1..16u8)
+        2 => (deal, worker.clone(), 1..16u8)
             .prop_map(|(deal, worker, indices)| Step::Settle { deal, worker, indices }),
         1 => (1..4u8, any::<bool>(), any::<bool>(), 0..2_000_000_000u32).prop_map(
             |(volume, dataset, sponsored, price)| Step::BoostMatch { volume, dataset, sponsored, price }
