@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import * as sdk from 'iexec';
-import { library } from '../support/market.mjs';
+import { chain, hub, library, origin } from '../support/market.mjs';
 
 const here = new URL('.', import.meta.url);
 const matrix = JSON.parse(readFileSync(new URL('../matrix.json', here), 'utf8'));
@@ -53,6 +53,13 @@ test('suite: all of the library has a row', () => {
 test('suite: the packages are the ones of the lock', () => {
   const { version } = JSON.parse(readFileSync(new URL('../node_modules/iexec/package.json', here), 'utf8'));
   assert.equal(version, '9.0.1');
+});
+
+test('suite: chain.json leaves nothing to public defaults', () => {
+  for (const key of ['host', 'sms', 'iexecGateway', 'ipfsGateway', 'compass', 'pocoSubgraph']) {
+    assert.equal(new URL(chain[key]).origin, origin, key);
+  }
+  assert.equal(chain.hub, hub);
 });
 
 test('suite: nothing can leave this machine', () => {
