@@ -9,6 +9,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -61,7 +62,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<()> {
         let path = root.join(DOCUMENT);
         fs::write(&path, inserted(&fs::read_to_string(&path)?, &table)?)?;
     }
-    print!("{table}");
+    std::io::stdout().write_all(table.as_bytes())?;
     Ok(())
 }
 

@@ -12,4 +12,5 @@ mod settle;
 mod token;
 mod traps;
 mod upgrade;
+mod vectors;
 mod world;
