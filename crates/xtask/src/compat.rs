@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,7 +43,7 @@ pub(crate) fn run(root: &Path, args: &Compat) -> Result<()> {
     if args.write {
         fs::write(root.join(PAGE), page)?;
     } else {
-        print!("{page}");
+        std::io::stdout().lock().write_all(page.as_bytes())?;
     }
     ensure!(failed.is_empty(), "{} rows fail:\n{}", failed.len(), failed.join("\n"));
     Ok(())

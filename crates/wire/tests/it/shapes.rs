@@ -192,7 +192,14 @@ fn what_is_wrong_with_an_order_is_named() {
     refused(App, "app", json!(12), &expect!["app must be a string"]);
     refused(App, "appprice", json!(-1), &expect!["appprice must be greater than or equal to 0"]);
     refused(App, "appprice", json!(1.5), &expect!["appprice must be an integer"]);
-    refused(App, "appprice", json!("nine"), &expect!["appprice must be an integer"]);
+    refused(
+        App,
+        "appprice",
+        json!("nine"),
+        &expect![[
+            r#"appprice must be a `number` type, but the final value was: `NaN` (cast from the value `"nine"`)."#
+        ]],
+    );
     refused(
         App,
         "appprice",
@@ -209,7 +216,12 @@ fn what_is_wrong_with_an_order_is_named() {
     refused(App, "tag", json!("0x1"), &expect!["tag must be a bytes32 hexstring"]);
     refused(App, "sign", json!("abcd"), &expect!["sign must be a hexstring"]);
     refused(App, "sign", Value::Null, &expect!["sign is a required field"]);
-    refused(Workerpool, "category", json!([]), &expect!["category must be an integer"]);
+    refused(
+        Workerpool,
+        "category",
+        json!([]),
+        &expect!["category must be a `number` type, but the final value was: `[]`."],
+    );
     refused(Request, "params", json!({}), &expect!["params must be a string"]);
 }
 
