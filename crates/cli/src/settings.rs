@@ -379,7 +379,7 @@ mod tests {
             text.contains("g.toml sets worker.slot") && text.contains("worker.slots"),
             "{text}"
         );
-        let text = load("[wroker]\nslots = 3", &[], &[]).unwrap_err().to_string();
+        let text = load("[labour]\nslots = 3", &[], &[]).unwrap_err().to_string();
         assert!(text.contains("scheduler, vault, worker"), "{text}");
         assert!(load("", &[], &["worker.slots"]).is_err());
         assert!(load("= 3", &[], &[]).is_err());
