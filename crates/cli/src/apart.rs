@@ -446,7 +446,8 @@ fn place_in(dir: &Path, name: &str) -> Result<PathBuf, Failure> {
     Ok(stores.join(format!("{name}.sqlite")))
 }
 
-fn silent_chain(error: &chain::Error) -> Failure {
+/// A chain, or a hub on it, that does not answer.
+pub(crate) fn silent_chain(error: &chain::Error) -> Failure {
     Failure::new("GM-5014", Exit::Market, "the chain or the hub on it does not answer")
         .because(crate::failure::chain_of(error))
         .fix("check market.rpc and market.hub: gristmill config show")

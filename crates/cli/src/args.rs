@@ -329,14 +329,29 @@ pub struct TaskArgs {
 #[derive(Debug, Subcommand)]
 pub enum TaskCommand {
     /// Its state on chain and at its scheduler, and what it waits for.
-    Show {
-        /// The task's id.
-        task: primitives::TaskId,
-        /// The origin of the market. Default: one that runs on this machine.
-        #[arg(long, env = "GRISTMILL_MARKET", value_name = "URL")]
-        market: Option<url::Url>,
-        /// Print one JSON object.
-        #[arg(long)]
-        json: bool,
+    Show(TaskQuery),
+    /// What it waits for, or why it ended as it did, in a sentence.
+    Why(TaskQuery),
+    /// What its program printed; only for who bought it.
+    Logs {
+        /// Which one.
+        #[command(flatten)]
+        query: TaskQuery,
+        /// A file with the requester's private key, as 64 hexadecimal digits. Default: the first development account.
+        #[arg(long, env = "GRISTMILL_KEY_FILE", value_name = "FILE")]
+        key_file: Option<PathBuf>,
     },
+}
+
+/// A task at a market.
+#[derive(Debug, Clone, Args)]
+pub struct TaskQuery {
+    /// The task's id.
+    pub task: primitives::TaskId,
+    /// The origin of the market. Default: one that runs on this machine.
+    #[arg(long, env = "GRISTMILL_MARKET", value_name = "URL")]
+    pub market: Option<url::Url>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -72,7 +72,9 @@ fn asks_for_json(command: &Command) -> bool {
         Command::Run(args) => args.json,
         Command::Up(args) => args.json,
         Command::Task(args) => match &args.command {
-            TaskCommand::Show { json, .. } => *json,
+            TaskCommand::Show(query)
+            | TaskCommand::Why(query)
+            | TaskCommand::Logs { query, .. } => query.json,
         },
         Command::Chain(args) => match &args.command {
             ChainCommand::Deploy(args) => args.json,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::accounts::read_key;
+use crate::apart::silent_chain;
 use crate::args::{AccountCommand, ChainAccess, WorkerpoolCommand};
 use crate::failure::{Exit, Failure};
 use crate::settings::Settings;
@@ -59,10 +60,10 @@ pub async fn workerpool(command: WorkerpoolCommand) -> Result<(), Failure> {
     let WorkerpoolCommand::Create { description, access } = command;
     let (client, wallet) = unlocked(&access).await?;
     let pool = calls::NewWorkerpool { owner: wallet.address(), description: description.clone() };
-    let address = pool.address(&client).await.map_err(|error| silent(&error))?;
+    let address = pool.address(&client).await.map_err(|error| silent_chain(&error))?;
     // The address follows from owner and description, so that doing it twice makes one workerpool.
     let known = client.is_registered(AssetKind::Workerpool, address).await;
-    if !known.map_err(|error| silent(&error))? {
+    if !known.map_err(|error| silent_chain(&error))? {
         let created = calls::create_workerpool(&client.contracts(), pool);
         execute(&wallet, created, "the registration of the workerpool").await?;
     }
@@ -75,9 +76,9 @@ pub async fn workerpool(command: WorkerpoolCommand) -> Result<(), Failure> {
 }
 
 async fn standing(client: &Client, address: Address) -> Result<Value, Failure> {
-    let account = client.account(address).await.map_err(|error| silent(&error))?;
-    let rlc = client.rlc_balance(address).await.map_err(|error| silent(&error))?;
-    let ether = client.ether(address).await.map_err(|error| silent(&error))?;
+    let account = client.account(address).await.map_err(|error| silent_chain(&error))?;
+    let rlc = client.rlc_balance(address).await.map_err(|error| silent_chain(&error))?;
+    let ether = client.ether(address).await.map_err(|error| silent_chain(&error))?;
     Ok(json!({
         "address": address.to_string(),
         "stake": amount(account.stake),
@@ -95,7 +96,7 @@ async fn connect(access: &ChainAccess) -> Result<Client, Failure> {
     let settings = Settings::load(access.service.config.as_deref(), &access.service.set)?;
     let rpc: Url = settings.need("market.rpc")?;
     let hub: Address = settings.need("market.hub")?;
-    Client::connect(&rpc, hub).await.map_err(|error| silent(&error))
+    Client::connect(&rpc, hub).await.map_err(|error| silent_chain(&error))
 }
 
 fn signer(access: &ChainAccess) -> Result<alloy_signer_local::PrivateKeySigner, Failure> {
@@ -109,7 +110,7 @@ fn signer(access: &ChainAccess) -> Result<alloy_signer_local::PrivateKeySigner, 
 async fn unlocked(access: &ChainAccess) -> Result<(Client, Wallet), Failure> {
     let signer = signer(access)?;
     let client = connect(access).await?;
-    let wallet = Wallet::new(&client, signer).await.map_err(|error| silent(&error))?;
+    let wallet = Wallet::new(&client, signer).await.map_err(|error| silent_chain(&error))?;
     Ok((client, wallet))
 }
 
@@ -134,10 +135,4 @@ fn tell(access: &ChainAccess, told: &Value) -> Result<(), Failure> {
     // Whoever asked may have stopped listening.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     Ok(())
-}
-
-fn silent(error: &chain::Error) -> Failure {
-    Failure::new("GM-5014", Exit::Market, "the chain or the hub on it does not answer")
-        .because(crate::failure::chain_of(error))
-        .fix("check market.rpc and market.hub: gristmill config show")
 }

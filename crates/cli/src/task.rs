@@ -1,43 +1,105 @@
 //! `gristmill task`: what became of a task, as the chain and its scheduler tell.
 
 use std::io::Write;
+use std::path::PathBuf;
 
-use chain::TaskStatus;
+use chain::{Task, TaskStatus};
+use primitives::TaskId;
 use serde_json::json;
 use url::Url;
+use wire::scheduler::TaskModel;
 
-use crate::args::TaskCommand;
-use crate::failure::{Exit, Failure, OrFail};
+use crate::accounts::{Role, development, read_key};
+use crate::args::{TaskCommand, TaskQuery};
+use crate::failure::{Exit, Failure, OrFail, chain_of};
 use crate::purchase::Access;
 
 /// Answers a question about a task.
 ///
 /// # Errors
-/// GM-5006 no market, GM-3102 the chain does not answer, GM-4103 no such task.
+/// GM-5004 no usable key, GM-5006 no market, GM-3102 the chain does not answer, GM-4103 no such task, GM-4104 no logs.
 pub async fn task(command: TaskCommand) -> Result<(), Failure> {
-    let TaskCommand::Show { task, market, json } = command;
-    let access = reach(market).await?;
-    let on_chain = access.client().task(task).await.or_fail(
-        "GM-3102",
-        Exit::Market,
-        "the chain does not answer",
-    )?;
-    let model = access.schedulers().task(task).await;
-    if on_chain.deal.0.is_zero() && model.is_none() {
-        return Err(Failure::new("GM-4103", Exit::Usage, format!("there is no task {task}"))
-            .because("neither the chain nor a scheduler of this market knows it")
-            .fix("check the id, and that --market names the market it was bought at"));
+    match command {
+        TaskCommand::Show(query) => {
+            let known = Known::of(&query).await?;
+            say(&if query.json { known.to_json() } else { known.to_text() })
+        }
+        TaskCommand::Why(query) => {
+            let known = Known::of(&query).await?;
+            let (code, text) = known.why();
+            let task = query.task.to_string();
+            say(&match query.json {
+                true => json!({ "task": task, "code": code, "text": text }).to_string(),
+                false => text,
+            })
+        }
+        TaskCommand::Logs { query, key_file } => logs(&query, key_file).await,
     }
-    let status = match on_chain.status {
-        TaskStatus::Unset => "not initialised",
-        TaskStatus::Active => "active",
-        TaskStatus::Revealing => "revealing",
-        TaskStatus::Completed => "completed",
-        TaskStatus::Failed => "failed",
-    };
-    let text = if json {
+}
+
+/// What the chain and a scheduler know of a task.
+struct Known {
+    task: TaskId,
+    on_chain: Task,
+    model: Option<TaskModel>,
+}
+
+impl Known {
+    async fn of(query: &TaskQuery) -> Result<Self, Failure> {
+        let task = query.task;
+        let access = reach(query.market.clone()).await?;
+        let on_chain = access.client().task(task).await.or_fail(
+            "GM-3102",
+            Exit::Market,
+            "the chain does not answer",
+        )?;
+        let model = access.schedulers().task(task).await;
+        if on_chain.deal.0.is_zero() && model.is_none() {
+            return Err(Failure::new("GM-4103", Exit::Usage, format!("there is no task {task}"))
+                .because("neither the chain nor a scheduler of this market knows it")
+                .fix("check the id, and that --market names the market it was bought at"));
+        }
+        Ok(Self { task, on_chain, model })
+    }
+
+    fn status(&self) -> &'static str {
+        match self.on_chain.status {
+            TaskStatus::Unset => "not initialised",
+            TaskStatus::Active => "active",
+            TaskStatus::Revealing => "revealing",
+            TaskStatus::Completed => "completed",
+            TaskStatus::Failed => "failed",
+        }
+    }
+
+    /// A word for programs and a sentence for people.
+    fn why(&self) -> (String, String) {
+        let model = self.model.as_ref();
+        if self.on_chain.status == TaskStatus::Completed {
+            return ("done".into(), "it is done: its result is checked and paid".into());
+        }
+        if let Some(failure) = model.and_then(|model| model.failure.as_ref()) {
+            return (failure.code.clone(), format!("it failed: {failure}"));
+        }
+        if self.on_chain.status == TaskStatus::Failed {
+            return (
+                "refunded".into(),
+                "its time was up without a result, and it was refunded".into(),
+            );
+        }
+        match model.and_then(|model| model.waiting_for.as_ref()) {
+            Some(waiting) => (waiting.code.clone(), format!("it waits for {}", waiting.text)),
+            None => (
+                "unknown".into(),
+                format!("it is {} on chain; no scheduler says more", self.status()),
+            ),
+        }
+    }
+
+    fn to_json(&self) -> String {
+        let on_chain = &self.on_chain;
         let chain = json!({
-            "status": status,
+            "status": self.status(),
             "deal": on_chain.deal.to_string(),
             "contributors": on_chain.contributors.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "consensus": on_chain.consensus.to_string(),
@@ -45,24 +107,61 @@ pub async fn task(command: TaskCommand) -> Result<(), Failure> {
             "results": String::from_utf8_lossy(&on_chain.results),
             "finalDeadline": on_chain.final_deadline.0,
         });
-        json!({ "task": task.to_string(), "chain": chain, "scheduler": model }).to_string()
-    } else {
+        json!({ "task": self.task.to_string(), "chain": chain, "scheduler": self.model })
+            .to_string()
+    }
+
+    fn to_text(&self) -> String {
+        let on_chain = &self.on_chain;
+        let contributions = on_chain.contributors.len();
         let mut lines = vec![
-            format!("task        {task}"),
+            format!("task        {}", self.task),
             format!("deal        {}", on_chain.deal),
-            format!("on chain    {status}, {} contributions", on_chain.contributors.len()),
+            format!("on chain    {}, {contributions} contributions", self.status()),
         ];
         if !on_chain.results.is_empty() {
             lines.push(format!("results     {}", String::from_utf8_lossy(&on_chain.results)));
         }
-        if let Some(model) = &model {
+        if let Some(model) = &self.model {
             lines.push(format!("scheduler   {}", model.current_status));
+            if let Some(waiting) = &model.waiting_for {
+                lines.push(format!("waits for   {}", waiting.text));
+            }
+            if let Some(tee) = &model.tee {
+                lines.push(format!("enclave     {tee}"));
+            }
             if let Some(failure) = &model.failure {
                 lines.push(format!("failure     {failure}"));
             }
         }
         lines.join("\n")
+    }
+}
+
+async fn logs(query: &TaskQuery, key_file: Option<PathBuf>) -> Result<(), Failure> {
+    let signer = match key_file {
+        Some(file) => read_key(&file)?,
+        None => development(Role::Requester.index()),
     };
+    let access = reach(query.market.clone()).await?;
+    let found = access.schedulers().logs(query.task, &signer).await.map_err(|error| {
+        Failure::new("GM-4104", Exit::Usage, format!("there are no logs of task {}", query.task))
+            .because(chain_of(&error))
+            .fix("give the id of a task that was bought with this key; --key-file names another")
+    })?;
+    if query.json {
+        return say(&json!(found).to_string());
+    }
+    let mut text = String::new();
+    for log in &found.compute_logs_list {
+        text.push_str(&log.stdout);
+        // What a program says beside its answer goes beside ours, as in `run`.
+        let _ = std::io::stderr().lock().write_all(log.stderr.as_bytes());
+    }
+    say(text.trim_end_matches('\n'))
+}
+
+fn say(text: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}").or_fail(
         "GM-5009",
         Exit::Usage,

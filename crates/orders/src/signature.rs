@@ -130,7 +130,7 @@ mod tests {
             s in any::<[u8; 32]>(),
             odd in any::<bool>(),
             hash in any::<[u8; 32]>(),
-            key in 1u8..,
+            key in 1u8..0xff,
         ) {
             let signer = PrivateKeySigner::from_bytes(&B256::repeat_byte(key)).unwrap();
             let signed = signer.sign_hash_sync(&hash.into()).unwrap();

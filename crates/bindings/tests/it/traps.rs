@@ -12,7 +12,7 @@ use crate::world::{
 };
 
 /// Small contracts, as code: what they answer to anything.
-mod code {
+pub(crate) mod code {
     /// Four bytes, where a word is expected.
     pub(crate) const SHORT: &[u8] = &[0x60, 4, 0x5f, 0xf3];
     /// Nothing.
@@ -30,13 +30,13 @@ mod code {
     pub(crate) const BURN: &[u8] = &[0x5b, 0x5f, 0x56];
 }
 
-fn market() -> (World, Address, Address, Address) {
+pub(crate) fn market() -> (World, Address, Address, Address) {
     let mut world = World::new();
     let (app, dataset, pool) = (world.create_app(), world.create_dataset(), world.create_pool());
     (world, app, dataset, pool)
 }
 
-fn plain(world: &World, app: Address, pool: Address) -> Quartet {
+pub(crate) fn plain(world: &World, app: Address, pool: Address) -> Quartet {
     world.quartet(app, Address::ZERO, pool)
 }
 
@@ -51,7 +51,7 @@ fn check_refused(change: impl FnOnce(&mut World, &mut Quartet), refused: Refused
     assert_eq!(world.try_match(&signed).unwrap_err(), refused);
 }
 
-fn code_of_match(code: &str) -> Refused {
+pub(crate) fn code_of_match(code: &str) -> Refused {
     text(&format!("iExecV5-matchOrders-0x{code}"))
 }
 

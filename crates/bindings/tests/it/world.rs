@@ -101,6 +101,8 @@ pub(crate) struct Cast {
 #[derive(Clone)]
 pub(crate) struct World {
     db: CacheDB<EmptyDB>,
+    /// Changes when the chain forks.
+    pub(crate) chain_id: u64,
     pub(crate) now: u64,
     pub(crate) hub: Address,
     pub(crate) rlc: Address,
@@ -125,6 +127,7 @@ impl World {
         let owner = cast.owner.address();
         let mut world = Self {
             db: CacheDB::default(),
+            chain_id: CHAIN_ID,
             now: START,
             hub: Address::ZERO,
             rlc: Address::ZERO,
@@ -220,7 +223,7 @@ impl World {
         let mut evm = Context::mainnet()
             .with_db(WrapDatabaseRef(&self.db))
             .with_block(self.block())
-            .with_cfg(config())
+            .with_cfg(config(self.chain_id))
             .build_mainnet();
         outcome(evm.transact(tx).unwrap().result).map(|done| done.output)
     }
@@ -233,11 +236,11 @@ impl World {
         value: U256,
     ) -> Result<Done, Refused> {
         let tx = self.env(from, to, data, value);
-        let block = self.block();
+        let (block, config) = (self.block(), config(self.chain_id));
         let mut evm = Context::mainnet()
             .with_db(&mut self.db)
             .with_block(block)
-            .with_cfg(config())
+            .with_cfg(config)
             .build_mainnet();
         outcome(evm.transact_commit(tx).unwrap())
     }
@@ -268,6 +271,11 @@ impl World {
         self.db.storage_ref(of, slot.into()).unwrap().into()
     }
 
+    /// Writes a word of a contract's storage.
+    pub(crate) fn set_storage(&mut self, of: Address, slot: B256, word: B256) {
+        self.db.insert_account_storage(of, slot.into(), word.into()).unwrap();
+    }
+
     /// Puts runtime code at an address.
     pub(crate) fn put_code(&mut self, name: &str, code: impl Into<Bytes>) -> Address {
         let address = Address::from_slice(&keccak256(name)[..20]);
@@ -276,8 +284,8 @@ impl World {
         address
     }
 
-    /// Makes the contract at an address another one, on the same storage.
-    pub(crate) fn replace_code(&mut self, address: Address, code: &'static [u8]) {
+    /// Makes who is at an address another contract, on the same storage.
+    pub(crate) fn replace_code(&mut self, address: Address, code: impl Into<Bytes>) {
         let code = Bytecode::new_raw(code.into());
         self.db.insert_account_info(address, AccountInfo::default().with_code(code));
     }
@@ -303,6 +311,23 @@ impl World {
 
     pub(crate) fn score(&self, worker: Address) -> U256 {
         self.view(self.hub, &hub::viewScoreCall { worker })
+    }
+
+    /// Free and locked stake and score of everyone, the hub and these others; then the supply.
+    pub(crate) fn books(&self, others: &[Address]) -> Vec<(U256, U256, U256)> {
+        let mut all = self.everyone();
+        all.push(self.hub);
+        all.extend(others);
+        let mut books: Vec<_> = all
+            .into_iter()
+            .map(|who| {
+                let (stake, locked) = self.account(who);
+                (stake, locked, self.score(who))
+            })
+            .collect();
+        let supply = self.view(self.hub, &hub::totalSupplyCall {});
+        books.push((supply, U256::ZERO, U256::ZERO));
+        books
     }
 
     /// Everyone whose money the invariants look at.
@@ -433,15 +458,19 @@ impl World {
     }
 
     /// Everyone signs.
-    pub(crate) fn sign(&self, mut quartet: Quartet) -> Quartet {
-        let domain = self.domain();
+    pub(crate) fn sign(&self, quartet: Quartet) -> Quartet {
+        self.sign_for(&self.domain(), quartet)
+    }
+
+    /// Everyone signs, for a hub on some chain.
+    pub(crate) fn sign_for(&self, domain: &Domain, mut quartet: Quartet) -> Quartet {
         let cast = &self.cast;
-        quartet.app.sign = cast.developer.sign(quartet.app.hash(&domain).0);
+        quartet.app.sign = cast.developer.sign(quartet.app.hash(domain).0);
         if quartet.has_dataset() {
-            quartet.dataset.sign = cast.data_owner.sign(quartet.dataset.hash(&domain).0);
+            quartet.dataset.sign = cast.data_owner.sign(quartet.dataset.hash(domain).0);
         }
-        quartet.workerpool.sign = cast.scheduler.sign(quartet.workerpool.hash(&domain).0);
-        quartet.request.sign = cast.requester.sign(quartet.request.hash(&domain).0);
+        quartet.workerpool.sign = cast.scheduler.sign(quartet.workerpool.hash(domain).0);
+        quartet.request.sign = cast.requester.sign(quartet.request.hash(domain).0);
         quartet
     }
 
@@ -720,8 +749,8 @@ pub(crate) fn request_order(order: &RequestOrder) -> hub::IexecLibOrders_v5::Req
     }
 }
 
-fn config() -> CfgEnv {
-    let mut config = CfgEnv::new_with_spec(SpecId::PRAGUE).with_chain_id(CHAIN_ID);
+fn config(chain_id: u64) -> CfgEnv {
+    let mut config = CfgEnv::new_with_spec(SpecId::PRAGUE).with_chain_id(chain_id);
     config.disable_nonce_check = true;
     config.disable_balance_check = true;
     config.disable_eip3607 = true;

@@ -1,13 +1,15 @@
 //! A market within reach, with clients for each of its parts.
 
 use alloy_primitives::Address;
+use alloy_signer_local::PrivateKeySigner;
 use chain::Client;
 use primitives::TaskId;
 use url::Url;
+use wire::ClientError;
 use wire::description::Description;
 use wire::ipfs::IpfsClient;
 use wire::market::MarketClient;
-use wire::scheduler::{SchedulerClient, TaskModel};
+use wire::scheduler::{SchedulerClient, TaskLogs, TaskModel};
 
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home;
@@ -116,6 +118,28 @@ impl Schedulers {
             )
         };
         urls.iter().map(client).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// What the task's program printed, from the first of them that tells that signer.
+    ///
+    /// # Errors
+    /// The last one's refusal, if none does.
+    pub async fn logs(
+        &self,
+        task: TaskId,
+        signer: &PrivateKeySigner,
+    ) -> Result<TaskLogs, ClientError> {
+        let mut refused = None;
+        for scheduler in &self.0 {
+            match scheduler.logs(task, signer).await {
+                Ok(logs) => return Ok(logs),
+                Err(error) => refused = Some(error),
+            }
+        }
+        match refused {
+            Some(error) => Err(error),
+            None => Ok(TaskLogs { chain_task_id: task, compute_logs_list: Vec::new() }),
+        }
     }
 
     /// The task, if one of them knows it.

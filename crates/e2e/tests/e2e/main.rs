@@ -18,6 +18,7 @@ mod refund;
 mod refusals;
 mod services_apart;
 mod start;
+mod task_questions;
 mod trust;
 
 use std::path::{Path, PathBuf};
