@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::SolCall as _;
 use bindings::{boost, hub, workerpool_registry};
-use primitives::{Tag, TaskId};
+use primitives::{DealId, Tag, TaskId};
 
 use crate::settle::{settle_call, try_settle};
 use crate::traps::code;
@@ -120,11 +120,12 @@ fn check_token(
     act: impl Fn(&mut World) -> Result<Done, Refused>,
 ) {
     let token = start.rlc;
+    let mut honest = start.clone();
+    honest.replace_code(token, code::ONE);
+    honest.clone().raw(token, start.hub, payload.to_vec().into()).unwrap();
     let mut attacked = start.clone();
     attacked.replace_code(token, caller(start.hub, payload));
     act(&mut attacked).unwrap();
-    let mut honest = start.clone();
-    honest.replace_code(token, code::ONE);
     plain(&mut honest);
     act(&mut honest).unwrap();
     assert_eq!(attacked.books(&[token]), honest.books(&[token]));
@@ -161,20 +162,28 @@ fn nobody_withdraws_twice_by_withdrawing_meanwhile() {
     let world = staked_token();
     let all = hub::withdrawCall { amount: U256::from(100 * RLC) };
     // The token itself withdraws, and again when it is told to pay.
-    check_token(&world, &all.abi_encode(), |_| (), |world| world.try_tx(world.rlc, world.hub, &all));
+    check_token(
+        &world,
+        &all.abi_encode(),
+        |_| (),
+        |world| world.try_tx(world.rlc, world.hub, &all),
+    );
     // Or takes what it may of somebody who is just leaving with all there is.
     let mut world = world;
     let (sponsor, token) = (world.cast.sponsor.address(), world.rlc);
     world.tx(sponsor, world.hub, &hub::approveCall { spender: token, value: U256::MAX });
     let amount = world.account(sponsor).0;
     let take = hub::transferFromCall { sender: sponsor, recipient: token, amount };
-    check_token(&world, &take.abi_encode(), |_| (), |world| {
-        world.try_tx(sponsor, world.hub, &hub::withdrawCall { amount })
-    });
+    check_token(
+        &world,
+        &take.abi_encode(),
+        |_| (),
+        |world| world.try_tx(sponsor, world.hub, &hub::withdrawCall { amount }),
+    );
 }
 
 #[test]
-fn a_token_that_moves_its_stake_while_it_is_recovered_moves_it_once() {
+fn a_token_that_gives_its_stake_away_while_it_is_deposited_gives_it_once() {
     let world = staked_token();
     let owner = world.cast.owner.address();
     let give = hub::transferCall { recipient: owner, amount: U256::from(100 * RLC) };
@@ -213,7 +222,7 @@ fn a_token_that_matches_the_orders_it_was_approved_for_matches_them_once() {
 
 /* CALLBACKS */
 
-/// A deal that calls back a contract which is also the worker and the owner of the pool, and so may do everything.
+/// Orders of a pool that a contract owns, which is also called back.
 struct Powerful {
     world: World,
     who: Address,
@@ -229,8 +238,7 @@ fn powerful() -> Powerful {
     let who = world.put_code("powerful", code::MAGIC);
     world.give(who, 1_000 * RLC);
     let done = world.tx(owner, world.pools, &pool_call(who, "its own"));
-    let pool =
-        workerpool_registry::createWorkerpoolCall::abi_decode_returns(&done.output).unwrap();
+    let pool = workerpool_registry::createWorkerpoolCall::abi_decode_returns(&done.output).unwrap();
     let mut quartet = world.quartet(app, Address::ZERO, pool);
     quartet.request.volume = U256::from(3);
     quartet.request.callback = who;
@@ -256,15 +264,24 @@ fn check_callback(
 
 #[test]
 fn a_boost_callback_finds_its_task_pushed_and_paid() {
-    let Powerful { mut world, who, quartet } = powerful();
+    let (mut world, app, pool) = market();
+    let owner = world.cast.owner.address();
+    let callbackgas = U256::from(5_000_000);
+    world.tx(owner, world.hub, &hub::setCallbackGasCall { callbackgas });
+    // The callback is also the worker.
+    let who = world.put_code("consumer", code::NOTHING);
+    let mut quartet = world.quartet(app, Address::ZERO, pool);
+    (quartet.request.volume, quartet.request.callback) = (U256::from(3), who);
     let signed = world.sign(quartet);
     let dealid = B256::from_slice(&crate::boost::try_match(&mut world, &signed).unwrap().output);
-    let push = |index: u64| boost::pushResultBoostCall {
+    let tasks = [0u64, 1].map(|index| orders::task_id(DealId(dealid), U256::from(index)).0);
+    let words = tasks.map(|taskid| world.authorization(who, taskid, Address::ZERO));
+    let push = |index: usize| boost::pushResultBoostCall {
         dealId: dealid,
         index: U256::from(index),
         results: RESULTS.as_bytes().into(),
         resultsCallback: b"answer".into(),
-        authorizationSign: Bytes::new(),
+        authorizationSign: words[index].clone(),
         enclaveChallenge: Address::ZERO,
         enclaveSign: Bytes::new(),
     };
@@ -281,12 +298,14 @@ fn a_boost_callback_finds_its_task_pushed_and_paid() {
 
     // The next task is another matter: pushed from the callback, it is pushed as ever.
     let mut nested = world.clone();
-    nested.replace_code(who, sly_wallet(world.hub, &push(1).abi_encode()));
-    // Asked for its signature it pushes too, but by static call that does nothing.
+    nested.replace_code(who, caller(world.hub, &push(1).abi_encode()));
     nested.tx(who, nested.hub, &push(0));
     world.tx(who, world.hub, &push(0));
     world.tx(who, world.hub, &push(1));
     assert_eq!(nested.books(&[who]), world.books(&[who]));
+    for taskid in tasks {
+        assert_eq!(nested.view_task(taskid).status, 3);
+    }
 }
 
 #[test]
@@ -366,8 +385,6 @@ fn a_broker_or_an_enclave_that_is_a_contract_can_only_give_its_word() {
     let (mut world, app, pool) = market();
     let who = world.put_code("powerful", code::MAGIC);
     world.give(who, 1_000 * RLC);
-    let owner = world.cast.owner.address();
-    world.tx(owner, world.hub, &hub::setTeeBrokerCall { teebroker: who });
     let mut quartet = world.quartet(app, Address::ZERO, pool);
     let tee = Tag(B256::with_last_byte(9));
     (quartet.app.tag, quartet.request.tag) = (tee, tee);
@@ -375,16 +392,19 @@ fn a_broker_or_an_enclave_that_is_a_contract_can_only_give_its_word() {
     let dealid = world.deal(quartet);
     let taskid = world.initialize(dealid, 0);
     let worker = world.cast.workers[0].address();
-    // The broker vouches, the enclave has a key; or the enclave is the contract as well.
-    let enclave = Actor::new("enclave");
-    let by_key = world.contribute_call(taskid, 0, keccak256("x"), Some(&enclave));
-    let mut by_contract = by_key.clone();
-    by_contract.enclaveChallenge = who;
+    // The contract is the enclave; or it is the broker, and the enclave has a key.
+    let mut as_enclave = world.contribute_call(taskid, 0, keccak256("x"), None);
+    as_enclave.enclaveChallenge = who;
     let hash = verdict::authorization_hash(worker, TaskId(taskid), who);
-    by_contract.authorizationSign = world.cast.scheduler.sign_message(hash);
+    as_enclave.authorizationSign = world.cast.scheduler.sign_message(hash);
+    let enclave = Actor::new("enclave");
+    let as_broker = world.contribute_call(taskid, 0, keccak256("x"), Some(&enclave));
+    let mut brokered = world.clone();
+    let owner = world.cast.owner.address();
+    brokered.tx(owner, world.hub, &hub::setTeeBrokerCall { teebroker: who });
     for payload in temptations(&world, who, dealid) {
-        for call in [&by_key, &by_contract] {
-            check_callback(&world, who, &payload, |world| world.try_tx(worker, world.hub, call));
+        for (world, call) in [(&world, &as_enclave), (&brokered, &as_broker)] {
+            check_callback(world, who, &payload, |world| world.try_tx(worker, world.hub, call));
         }
     }
 }
