@@ -55,6 +55,28 @@ fn digest() -> B256 {
 }
 
 #[test]
+fn the_table_names_tests_that_are_there() {
+    let here = include_str!("pitfalls.rs");
+    let texts =
+        [("", here), ("traps", include_str!("traps.rs")), ("widths", include_str!("widths.rs"))];
+    let rows = here.lines().filter_map(|line| line.strip_prefix("//! | ")).skip(1);
+    let mut named = 0;
+    for row in rows {
+        let (_, tests) = row.rsplit_once(" | ").unwrap();
+        for test in tests.trim_end_matches(" |").split(", ") {
+            let test = test.trim_matches(['[', ']', '`']);
+            let (module, name) = test.split_once("::").unwrap_or(("", test));
+            let of_module = texts.iter().any(|(other, _)| *other == test);
+            let text = texts.iter().find(|(other, _)| *other == module).unwrap().1;
+            let there = text.contains(&format!("#[test]\nfn {name}() {{"));
+            assert!(of_module || there, "{test} of {row}");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named} tests in the table");
+}
+
+#[test]
 fn what_reverts_empty_reverts_empty() {
     let (mut world, app, dataset, pool) = market();
     let mut quartet = plain(&world, app, pool);
