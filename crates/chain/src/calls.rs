@@ -454,7 +454,7 @@ fn app_order(order: &AppOrder) -> lib::AppOrder {
     }
 }
 
-fn dataset_order(order: &DatasetOrder) -> lib::DatasetOrder {
+pub(crate) fn dataset_order(order: &DatasetOrder) -> lib::DatasetOrder {
     lib::DatasetOrder {
         dataset: order.dataset,
         datasetprice: order.price,

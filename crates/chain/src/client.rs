@@ -6,6 +6,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::Log;
 use alloy_sol_types::SolCall;
+use orders::DatasetOrder;
 use parking_lot::Mutex;
 use primitives::{
     CategoryId, DealId, Nrlc, OrderHash, ResultDigest, ResultHash, ResultSeal, Tag, TaskId,
@@ -438,6 +439,19 @@ impl Client {
         signature: Bytes,
     ) -> Result<bool> {
         self.ask(Hub::verifyPresignatureOrSignatureCall { account, hash, signature }).await
+    }
+
+    /// Whether the hub lets a dataset of that order join a deal that was made without one.
+    pub async fn fits_deal(&self, order: &DatasetOrder, deal: DealId) -> Result<bool> {
+        let order = crate::calls::dataset_order(order);
+        let call = Hub::assertDatasetDealCompatibilityCall { datasetOrder: order, dealId: deal.0 };
+        let call = json!([{"to": self.hub(), "data": Bytes::from(call.abi_encode())}, "latest"]);
+        // It returns nothing, which [`Self::view`] would take for no contract: all that it says is whether it reverts.
+        match self.request("eth_call", call).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_retryable() => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Whether the hub takes [`crate::calls::settle`]: asked once, then known. No if the node does not say; it is

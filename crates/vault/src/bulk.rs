@@ -5,13 +5,11 @@
 //! held against the deal by the hub, and one that does not fit stands for nothing. The task runs all the same: the program
 //! sees what is missing.
 
-use alloy_primitives::{Address, Bytes, U256};
-use alloy_sol_types::SolCall;
-use bindings::hub::{Hub, IexecLibOrders_v5};
+use alloy_primitives::{Address, U256};
 use chain::Task;
 use futures::{StreamExt, TryStreamExt};
 use orders::{DatasetOrder, OrderKind};
-use serde_json::{Value, json};
+use serde_json::Value;
 use wire::json::SAFE_INTEGER_MAX;
 use wire::market::Order;
 use wire::sms::SessionError;
@@ -84,25 +82,5 @@ async fn fits(
     if order.dataset == Address::ZERO || order.volume < U256::from(VOLUME_MIN) {
         return Ok(false);
     }
-    let order = IexecLibOrders_v5::DatasetOrder {
-        dataset: order.dataset,
-        datasetprice: order.price,
-        volume: order.volume,
-        tag: order.tag.0,
-        apprestrict: order.app_restrict,
-        workerpoolrestrict: order.workerpool_restrict,
-        requesterrestrict: order.requester_restrict,
-        salt: order.salt,
-        sign: order.sign.clone(),
-    };
-    let client = reader.guard.client();
-    let deal = task.deal.0;
-    let call = Hub::assertDatasetDealCompatibilityCall { datasetOrder: order, dealId: deal };
-    // It returns nothing; all that it says is whether it reverts.
-    let call = json!([{"to": client.hub(), "data": Bytes::from(call.abi_encode())}, "latest"]);
-    match client.request("eth_call", call).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_retryable() => Err(undescribed(error)),
-        Err(_) => Ok(false),
-    }
+    reader.guard.client().fits_deal(order, task.deal).await.map_err(undescribed)
 }
