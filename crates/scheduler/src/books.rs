@@ -18,6 +18,7 @@ use wire::scheduler::Waiting;
 use crate::config::Limits;
 use crate::deal::DealSpec;
 use crate::plan::{DealView, Need, Step, WorkerView, World, plan};
+use crate::room::Room;
 
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +123,8 @@ struct WorkerEntry {
     score: U256,
     draining: bool,
     computing: BTreeSet<TaskId>,
+    /// What they take up.
+    taken: Room,
     /// Tasks given to it since it connected.
     given: u64,
     /// What it can settle as soon as nothing else is being settled: by deal, first come first served.
@@ -318,6 +321,7 @@ impl Books {
             score,
             draining: false,
             computing: BTreeSet::new(),
+            taken: Room::default(),
             given: 0,
             ripe: BTreeMap::new(),
             settling: BTreeSet::new(),
@@ -608,10 +612,10 @@ impl Books {
         for replica in entry.task.replicas() {
             if let Some(worker) = self.workers.get_mut(&replica.worker) {
                 if replica.is_computing() {
-                    worker.given += u64::from(worker.computing.insert(id));
+                    worker.given += u64::from(worker.begin(id, &entry.deal));
                     self.turn = self.turn.max(entry.turn);
                 } else {
-                    worker.computing.remove(&id);
+                    worker.cease(id, &entry.deal);
                 }
                 worker.note_ripe(entry.deal.id, (entry.seq, id), ripe == Some(replica.worker));
                 if replica.state != ReplicaState::Granted
@@ -716,7 +720,7 @@ impl Books {
         let id = entry.task.id;
         for replica in entry.task.replicas() {
             if let Some(worker) = self.workers.get_mut(&replica.worker) {
-                worker.computing.remove(&id);
+                worker.cease(id, &entry.deal);
                 worker.settling.remove(&id);
                 worker.note_ripe(entry.deal.id, (entry.seq, id), false);
                 let message = ToWorker::Release { task_id: id };
@@ -814,11 +818,7 @@ impl Books {
             return Vec::new();
         }
         let wanting = self.wanting.iter().filter_map(|(.., id)| self.entries.get(id));
-        let needs = wanting.map(|entry| Need {
-            task: &entry.task,
-            runtime: &entry.deal.runtime,
-            enclave: entry.deal.enclave,
-        });
+        let needs = wanting.map(Entry::need);
         needs.filter(|need| workers.iter().any(|worker| need.suits(worker))).take(free).collect()
     }
 
@@ -905,6 +905,19 @@ impl Entry {
         }
     }
 
+    /// As the plan sees it.
+    fn need(&self) -> Need<'_> {
+        let deal = &self.deal;
+        Need {
+            task: &self.task,
+            runtime: &deal.runtime,
+            enclave: deal.enclave,
+            room: Room::of_task(deal.deal.tag),
+            program: &deal.app_location,
+            price: deal.deal.workerpool.price,
+        }
+    }
+
     /// Keeps what is told of an event beyond what it does to the task.
     fn keep(&mut self, block: u64, event: &MarketEvent) {
         match event {
@@ -940,19 +953,42 @@ impl WorkerEntry {
     fn view(&self, worker: Address) -> Option<WorkerView<'_>> {
         let busy = u32::try_from(self.computing.len()).unwrap_or(u32::MAX);
         let free = self.capabilities.slots.saturating_sub(busy);
+        let told = &self.capabilities;
         (free > 0 && !self.draining).then_some(WorkerView {
             worker,
             free,
             given: self.given,
             weight: self.weight,
-            runtimes: &self.capabilities.runtimes,
-            enclave: self.capabilities.tee,
+            runtimes: &told.runtimes,
+            enclave: told.tee,
+            room: room_of(told).without(self.taken),
+            region: told.region.as_deref(),
+            host: told.host.as_deref(),
+            owner: told.owner,
+            warm: &told.images,
+            price_floor: told.price_floor(),
         })
     }
 
     fn can_run(&self, deal: &DealSpec) -> bool {
         self.capabilities.runtimes.contains(&deal.runtime)
             && deal.enclave.is_none_or(|enclave| self.capabilities.tee == Some(enclave))
+    }
+
+    /// It computes that task; `false` if it did before.
+    fn begin(&mut self, task: TaskId, deal: &DealSpec) -> bool {
+        let is_new = self.computing.insert(task);
+        if is_new {
+            self.taken = self.taken.with(Room::of_task(deal.deal.tag));
+        }
+        is_new
+    }
+
+    /// It does not compute that task any more.
+    fn cease(&mut self, task: TaskId, deal: &DealSpec) {
+        if self.computing.remove(&task) {
+            self.taken = self.taken.without(Room::of_task(deal.deal.tag));
+        }
     }
 
     /// Notes whether it may settle that task now.
@@ -965,6 +1001,16 @@ impl WorkerEntry {
                 self.ripe.remove(&deal);
             }
         }
+    }
+}
+
+/// All of a worker's machine that it offers. One that says nothing of its disk has enough.
+fn room_of(told: &Capabilities) -> Room {
+    Room {
+        cpu_millis: u64::from(told.cpus).saturating_mul(1_000),
+        memory_bytes: told.memory_bytes,
+        disk_bytes: if told.disk_bytes == 0 { u64::MAX } else { told.disk_bytes },
+        gpus: u32::try_from(told.gpus.len()).unwrap_or(u32::MAX),
     }
 }
 

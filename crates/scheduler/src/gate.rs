@@ -48,7 +48,6 @@ pub(crate) struct Doorkeeper {
 
 /// A worker asks for no more than this, however many it claims to be able to run.
 const SLOTS_MAX: u32 = 1_024;
-const RUNTIMES_MAX: usize = 16;
 
 impl Doorkeeper {
     pub(crate) fn new(
@@ -129,12 +128,9 @@ impl Gate for Doorkeeper {
 
     async fn joined(&self, link: SchedulerLink) {
         let SchedulerLink { arrival, sender, mut receiver } = link;
-        let Arrival { worker, mut capabilities, holding } = arrival;
+        let Arrival { worker, capabilities, holding } = arrival;
+        let mut capabilities = capabilities.bounded();
         capabilities.slots = capabilities.slots.min(SLOTS_MAX);
-        capabilities.runtimes.truncate(RUNTIMES_MAX);
-        for runtime in &mut capabilities.runtimes {
-            runtime.make_ascii_lowercase();
-        }
         let score = match self.config.client.score(worker).await {
             Ok(score) => score,
             Err(error) => {

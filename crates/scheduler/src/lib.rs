@@ -9,6 +9,7 @@
 //! ```
 //!
 //! * [`plan`] decides, from what is known, who takes which task. It is a pure function.
+//! * [`room`] is what tasks take up and machines have.
 //! * `books` keeps all tasks, workers and deals and answers everything that happens with effects. It does nothing itself.
 //! * `act` does: follows the chain, talks to workers, sends transactions. Nothing in it waits for a receipt.
 //! * `offers` keeps the pool's signed orders open in the market and its owner's stake sufficient.
@@ -30,6 +31,7 @@ mod model;
 mod offers;
 mod past;
 pub mod plan;
+pub mod room;
 mod sms;
 
 pub use act::{Handle, Scheduler};

@@ -1,17 +1,21 @@
 //! Who takes what: from all that is known to the steps to take. Pure, so every decision can be looked at in a test.
 //!
 //! Started tasks come before fresh ones (somebody's stake or time hangs on them); then deals take turns, so that nobody
-//! waits behind all of another's bag; in the same turn the earlier deadline is first. The worker with the most free slots is asked; among equals the one that was given the
-//! fewest tasks, so that a newcomer gets its share and can earn a reputation; then the heavier one. Deals larger than the
-//! window are opened bit by bit, always the one with the fewest tasks at work.
+//! waits behind all of another's bag; in the same turn the earlier deadline is first. A worker is asked only for what it can
+//! run and has room for. Of several, one that has the program at hand comes first, within its fair share; then the one with
+//! the most free slots; among equals the one that was given the fewest tasks, so that a newcomer gets its share and can earn
+//! a reputation; then the heavier one. Deals larger than the window are opened bit by bit, always the one with the fewest
+//! tasks at work.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use alloy_primitives::{Address, U256};
-use primitives::{DealId, TaskId};
+use primitives::{DealId, Nrlc, TaskId};
 use tasks::Task;
 use wire::link::Enclave;
+
+use crate::room::{Lack, Room};
 
 /// What is known.
 #[derive(Debug)]
@@ -27,28 +31,72 @@ pub struct World<'a> {
 }
 
 /// A task that wants workers.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Need<'a> {
     /// The task.
     pub task: &'a Task,
-    /// What a worker must be able to run: `wasm`, `docker`.
+    /// What a worker must be able to run: `wasm`, `docker`, `oci`.
     pub runtime: &'a str,
     /// What enclave it must have.
     pub enclave: Option<Enclave>,
+    /// What it takes up.
+    pub room: Room,
+    /// Its program, by the address it is registered with.
+    pub program: &'a str,
+    /// What the workerpool earns with it.
+    pub price: Nrlc,
+}
+
+/// Why a worker does not take a task. The later in this list, the nearer it came to taking it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unfit {
+    /// It cannot run programs of that kind.
+    Runtime,
+    /// It does not have that enclave.
+    Enclave,
+    /// It works for no such price.
+    Price,
+    /// It has too little of something.
+    Room(Lack),
+    /// It is computing as many tasks as it can.
+    Busy,
+    /// It had its chance at this very task.
+    Tried,
 }
 
 impl Need<'_> {
     /// Whether this worker could take it.
     pub fn suits(&self, worker: &WorkerView<'_>) -> bool {
-        worker.free > 0
-            && worker.runtimes.iter().any(|runtime| runtime == self.runtime)
-            && self.enclave.is_none_or(|enclave| worker.enclave == Some(enclave))
-            && self.task.may_take(worker.worker)
+        self.unfit(worker).is_none()
+    }
+
+    /// Why this worker could not.
+    pub fn unfit(&self, worker: &WorkerView<'_>) -> Option<Unfit> {
+        if !worker.runtimes.iter().any(|runtime| runtime == self.runtime) {
+            Some(Unfit::Runtime)
+        } else if self.enclave.is_some_and(|enclave| worker.enclave != Some(enclave)) {
+            Some(Unfit::Enclave)
+        } else if self.price < worker.price_floor {
+            Some(Unfit::Price)
+        } else if let Some(lack) = worker.room.lacks(&self.room) {
+            Some(Unfit::Room(lack))
+        } else if worker.free == 0 {
+            Some(Unfit::Busy)
+        } else if !self.task.may_take(worker.worker) {
+            Some(Unfit::Tried)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the worker has the program at hand.
+    pub fn is_warm_at(&self, worker: &WorkerView<'_>) -> bool {
+        worker.warm.binary_search_by(|warm| warm.as_str().cmp(self.program)).is_ok()
     }
 }
 
 /// A worker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct WorkerView<'a> {
     /// Its wallet.
     pub worker: Address,
@@ -62,6 +110,18 @@ pub struct WorkerView<'a> {
     pub runtimes: &'a [String],
     /// What enclave it has.
     pub enclave: Option<Enclave>,
+    /// What its tasks have left of its machine.
+    pub room: Room,
+    /// Where it is.
+    pub region: Option<&'a str>,
+    /// Its machine: workers with the same one fail together.
+    pub host: Option<&'a str>,
+    /// Whom it belongs to, if it says so.
+    pub owner: Option<Address>,
+    /// Programs that it need not fetch, sorted.
+    pub warm: &'a [String],
+    /// The least that it works for.
+    pub price_floor: Nrlc,
 }
 
 /// A deal that is not wholly at work.
@@ -109,16 +169,24 @@ pub fn plan(world: &World<'_>) -> Vec<Step> {
     steps
 }
 
+/// How many more tasks than another a worker gets for having the program at hand: a fetch is saved, but the others must
+/// come to have it too.
+const WARM_SHARE: u64 = 16;
+
 /// Gives one task to as many workers as it wants and as there are.
 fn take(need: &Need<'_>, workers: &mut [WorkerView<'_>], steps: &mut Vec<Step>) {
     let mut able: Vec<_> = workers.iter_mut().filter(|worker| need.suits(worker)).collect();
     if able.is_empty() {
         return;
     }
+    let fewest = able.iter().map(|it| it.given).min().unwrap_or_default();
+    let cold =
+        |it: &WorkerView<'_>| !need.is_warm_at(it) || it.given > fewest.saturating_add(WARM_SHARE);
     // Among equals the lowest address, so that the choice does not depend on the order of the list.
-    able.sort_by_key(|it| (Reverse(it.free), it.given, Reverse(it.weight), it.worker));
+    able.sort_by_key(|it| (cold(it), Reverse(it.free), it.given, Reverse(it.weight), it.worker));
     for best in able.into_iter().take(need.task.wanted()) {
         best.free -= 1;
+        best.room = best.room.without(need.room);
         best.given += 1;
         let (task, worker, weight) = (need.task.id, best.worker, best.weight);
         steps.push(Step::Take { task, worker, weight });

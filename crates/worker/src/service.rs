@@ -261,6 +261,8 @@ impl Door {
     fn new(config: &Config) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let slots = config.slots.max(1);
+        // An operator who wants more tasks at once than there are processors lets them share.
+        let cpus = cpus.max(slots);
         let memory = Limits::for_timeref(0).memory_bytes.saturating_mul(slots);
         let capabilities = Capabilities {
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
@@ -272,6 +274,7 @@ impl Door {
                 Tee::Off => None,
                 Tee::SimulatedTdx => Some(Enclave::SimulatedTdx),
             },
+            ..Capabilities::default()
         };
         Self {
             scheduler: config.scheduler.clone(),

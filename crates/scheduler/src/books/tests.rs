@@ -110,12 +110,13 @@ impl Scene {
             }
             ["joins", name, "slots", slots, how @ ..] => {
                 let capabilities = Capabilities {
-                    cpus: 1,
-                    memory_bytes: 0,
+                    cpus: 64,
+                    memory_bytes: 1 << 40,
                     slots: slots.parse().unwrap(),
                     runtimes: vec!["wasm".into()],
                     settles: how.contains(&"settles"),
                     tee: how.contains(&"enclave").then_some(Enclave::SimulatedTdx),
+                    ..Capabilities::default()
                 };
                 self.books.joined(now, who(name), 1, capabilities, U256::ZERO, &[])
             }

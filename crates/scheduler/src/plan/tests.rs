@@ -1,6 +1,6 @@
 use alloy_primitives::B256;
 use expect_test::{Expect, expect};
-use primitives::{ResultHash, UnixSeconds};
+use primitives::{ResultHash, Tag, UnixSeconds};
 use proptest::prelude::*;
 use tasks::{Event, Limits, Terms};
 
@@ -53,6 +53,11 @@ fn task(text: &str) -> Task {
     task
 }
 
+fn need(task: &Task) -> Need<'_> {
+    let room = Room::of_task(Tag::NONE);
+    Need { task, runtime: "wasm", enclave: None, room, program: "/ipfs/program", price: Nrlc::ZERO }
+}
+
 fn shown(steps: &[Step]) -> String {
     let lines = steps.iter().map(|step| match step {
         Step::Open { deal, count } => format!("open {count} of deal {}", deal.0[31]),
@@ -71,10 +76,11 @@ fn check(stories: &[&str], workers: &[(u8, u32, u64)], expected: &Expect) {
         given: 0,
         weight: U256::from(*weight),
         runtimes: &runtimes,
-        enclave: None,
+        room: Room::ENDLESS,
+        ..WorkerView::default()
     };
     let world = World {
-        needs: tasks.iter().map(|task| Need { task, runtime: "wasm", enclave: None }).collect(),
+        needs: tasks.iter().map(need).collect(),
         workers: workers.iter().map(view).collect(),
         deals: Vec::new(),
         window: 0,
@@ -140,9 +146,10 @@ fn who_cannot_run_it_is_not_asked() {
         given: 0,
         weight: U256::ONE,
         runtimes: &runtimes,
-        enclave: None,
+        room: Room::ENDLESS,
+        ..WorkerView::default()
     }];
-    let needs = vec![Need { task: &task, runtime: "wasm", enclave: None }];
+    let needs = vec![need(&task)];
     let world = World { needs, workers, deals: Vec::new(), window: 0 };
     assert_eq!(plan(&world), []);
 }
@@ -157,10 +164,11 @@ fn a_newcomer_gets_its_share_before_a_busy_veteran() {
         given,
         weight: U256::from(weight),
         runtimes: &runtimes,
-        enclave: None,
+        room: Room::ENDLESS,
+        ..WorkerView::default()
     };
     let workers = vec![view(1, 9, 4), view(2, 0, 2), view(3, 0, 3)];
-    let needs = vec![Need { task: &task, runtime: "wasm", enclave: None }];
+    let needs = vec![need(&task)];
     let world = World { needs, workers, deals: Vec::new(), window: 0 };
     assert_eq!(shown(&plan(&world)), "task 1 to worker 3");
 }
@@ -196,9 +204,10 @@ proptest! {
         let tasks: Vec<_> = (0..).zip(&trusts).map(|(number, trust)| task(&format!("{number}: trust {trust}"))).collect();
         let runtimes = ["wasm".to_owned()];
         let workers: Vec<_> = (0u8..).zip(&free).map(|(number, free)| WorkerView {
-            worker: worker(number), free: *free, given: 0, weight: U256::from(2), runtimes: &runtimes, enclave: None,
+            worker: worker(number), free: *free, given: 0, weight: U256::from(2), runtimes: &runtimes, room: Room::ENDLESS,
+            ..WorkerView::default()
         }).collect();
-        let needs = tasks.iter().map(|task| Need { task, runtime: "wasm", enclave: None }).collect();
+        let needs = tasks.iter().map(need).collect();
         let steps = plan(&World { needs, workers: workers.clone(), deals: Vec::new(), window: 0 });
         let taken: Vec<_> = steps.iter().filter_map(|step| match step {
             Step::Take { task, worker, .. } => Some((*task, *worker)),

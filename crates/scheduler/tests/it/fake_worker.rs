@@ -92,12 +92,13 @@ pub(crate) async fn connect_as(
         hub: market.client.hub(),
         signer: wallet.signer().clone(),
         capabilities: Capabilities {
-            cpus: 1,
-            memory_bytes: 1 << 30,
+            cpus: 4,
+            memory_bytes: 1 << 32,
             slots: 4,
             runtimes: vec!["wasm".into()],
             settles,
             tee,
+            ..Capabilities::default()
         },
         holding: Vec::new(),
     };

@@ -4,6 +4,7 @@ use alloy_primitives::{Address, B256, Bytes};
 use primitives::{DealId, ResultHash, TaskId};
 use serde::{Deserialize, Serialize};
 
+use super::Capabilities;
 use crate::Failure;
 
 /// The first word, the scheduler's: who it is and the proof.
@@ -44,37 +45,6 @@ pub(super) enum Handshake {
     Login(Login),
     Welcome { token: String },
     Refused { error: Failure },
-}
-
-/// What a worker offers. A worker that does not know a field of later versions does not offer what it stands for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Capabilities {
-    /// Processors.
-    pub cpus: u32,
-    /// Memory for programs.
-    pub memory_bytes: u64,
-    /// How many tasks at once.
-    pub slots: u32,
-    /// What kinds of program: `wasm`, …
-    pub runtimes: Vec<String>,
-    /// Whether it can settle many tasks of a deal with one transaction: understands [`ToWorker::Settle`].
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub settles: bool,
-    /// What enclave it has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tee: Option<Enclave>,
-}
-
-/// A place to run programs that not even the worker's owner can look into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Enclave {
-    /// Software that behaves like Intel TDX and protects nothing: for development chains.
-    SimulatedTdx,
-    /// One that this version knows nothing of.
-    #[serde(other)]
-    Unknown,
 }
 
 /// What a worker needs to run a task in its enclave.

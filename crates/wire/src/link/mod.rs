@@ -15,9 +15,10 @@
 //! Frames are JSON text, `{"type": "…", …}`, and bounded; so are the queues on both sides. Silence is noticed through
 //! websocket pings. What to do with a message is for `scheduler` and `worker` to decide; here is only how it travels.
 //!
-//! **Layout:** `message` what is said · `proof` what is signed · `session` a connection once it stands · `client` the
+//! **Layout:** `capabilities` what a worker offers · `message` what is said · `proof` what is signed · `session` a connection once it stands · `client` the
 //! worker's end · `server` the scheduler's end.
 
+mod capabilities;
 mod client;
 mod message;
 mod proof;
@@ -26,10 +27,9 @@ mod session;
 
 use crate::Failure;
 
+pub use capabilities::{Capabilities, Enclave, GPUS_MAX, Gpu, IMAGES_MAX, TEXT_BYTES_MAX, warm};
 pub use client::{ClientConfig, LinkClient, WorkerLink};
-pub use message::{
-    Blame, Capabilities, Enclave, EnclaveTask, RunFailure, SETTLE_MAX, ToScheduler, ToWorker,
-};
+pub use message::{Blame, EnclaveTask, RunFailure, SETTLE_MAX, ToScheduler, ToWorker};
 pub use server::{Arrival, Gate, Identity, SchedulerLink, router};
 pub use session::{LinkReceiver, LinkSender};
 
