@@ -33,6 +33,7 @@ mod contract;
 mod digest;
 mod failure;
 mod limits;
+mod listen;
 mod run;
 mod wasm;
 
@@ -43,6 +44,7 @@ pub use args::{SplitArgsError, split_args};
 pub use contract::{CallFacts, Computed, Declared, EnvVar, dataset_name, env_for};
 pub use failure::{Blame, Failure, FailureKind};
 pub use limits::Limits;
+pub use listen::{Ear, Listener, Stream};
 pub use run::{
     Config, Executed, Execution, Job, Kind, Outcome, Runtime, Sandbox, StartError, Stopped,
 };

@@ -18,7 +18,7 @@ use crate::contract::{
     COMPUTED, Computed, Declared, MAX_COMPUTED_BYTES, STDERR, STDOUT, Undeclared,
 };
 use crate::failure::host;
-use crate::{EnvVar, Failure, FailureKind, Limits, Wasm, digest};
+use crate::{Ear, EnvVar, Failure, FailureKind, Limits, Wasm, digest};
 
 /// How much of a failed program's output is kept for its owner.
 const TAIL_BYTES: usize = 4 << 10;
@@ -154,6 +154,8 @@ pub struct Execution {
     pub env: Vec<EnvVar>,
     /// To be shown as `/iexec_in`, read-only.
     pub inputs: PathBuf,
+    /// Who is told what it prints, as it comes.
+    pub ear: Ear,
     /// To be shown as `/iexec_out`, writable. Nobody else writes there.
     pub output: PathBuf,
     /// Seed of its randomness.
@@ -308,6 +310,19 @@ impl Sandbox {
     /// # Errors
     /// Everything that can go wrong, named; see [`FailureKind`].
     pub async fn run(&self, job: Job, cancel: CancellationToken) -> Result<Outcome, Failure> {
+        self.run_aloud(job, Ear::default(), cancel).await
+    }
+
+    /// The same, and somebody is told what the program prints while it runs.
+    ///
+    /// # Errors
+    /// As of [`Sandbox::run`].
+    pub async fn run_aloud(
+        &self,
+        job: Job,
+        ear: Ear,
+        cancel: CancellationToken,
+    ) -> Result<Outcome, Failure> {
         let _turn = tokio::select! {
             turn = self.turns.acquire() => turn.map_err(|_| FailureKind::Cancelled)?,
             () = cancel.cancelled() => return Err(FailureKind::Cancelled.into()),
@@ -324,6 +339,7 @@ impl Sandbox {
             args: job.args,
             env: job.env,
             inputs: job.inputs,
+            ear,
             output: room.output.clone(),
             seed: job.seed,
             clock: job.clock,

@@ -30,7 +30,7 @@ use self::output::Captured;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
 use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, list};
-use crate::{FailureKind, Limits};
+use crate::{FailureKind, Limits, Stream};
 
 /// How often running programs are looked at.
 const TICK: Duration = Duration::from_millis(10);
@@ -261,8 +261,8 @@ fn prepare(
     cancel: CancellationToken,
 ) -> Result<Store<State>, FailureKind> {
     let limits = &execution.limits;
-    let stdout = Captured::new(limits.stdout_bytes);
-    let stderr = Captured::new(limits.stderr_bytes);
+    let stdout = Captured::new(limits.stdout_bytes, execution.ear.clone(), Stream::Stdout);
+    let stderr = Captured::new(limits.stderr_bytes, execution.ear.clone(), Stream::Stderr);
     let clock = VirtualClock::starting_at(execution.clock);
     let wasi = wasi(execution, &stdout, &stderr, &clock).map_err(|error| FailureKind::Host {
         doing: "opening the program's directories",

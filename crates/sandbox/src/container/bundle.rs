@@ -15,7 +15,7 @@ use super::seccomp;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
 use crate::run::Execution;
-use crate::{FailureKind, Limits};
+use crate::{Ear, FailureKind, Limits};
 
 /// Open files of one container.
 const FILES_MAX: u64 = 4_096;
@@ -64,6 +64,7 @@ pub(super) fn make_empty(bundles: &Path, id: &str, user: u32) -> io::Result<Temp
         args: vec![],
         env: vec![],
         inputs,
+        ear: Ear::default(),
         output,
         seed: B256::ZERO,
         clock: UnixSeconds(0),

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::host;
 use crate::run::{Executed, Execution, Stopped, list};
-use crate::{FailureKind, Limits};
+use crate::{Ear, FailureKind, Limits, Stream};
 
 /// How often the size of a running container's output is added up.
 const OUTPUT_CHECK: Duration = Duration::from_millis(50);
@@ -153,8 +153,9 @@ impl Running {
     ) -> Result<Ended, FailureKind> {
         let limits = &execution.limits;
         let full = CancellationToken::new();
-        let stdout = capture(child.stdout.take(), limits.stdout_bytes, &full);
-        let stderr = capture(child.stderr.take(), limits.stderr_bytes, &full);
+        let ear = |stream| (execution.ear.clone(), stream);
+        let stdout = capture(child.stdout.take(), limits.stdout_bytes, &full, ear(Stream::Stdout));
+        let stderr = capture(child.stderr.take(), limits.stderr_bytes, &full, ear(Stream::Stderr));
         let deadline = tokio::time::sleep(limits.wall);
         tokio::pin!(deadline);
         let mut status = None;
@@ -238,7 +239,12 @@ fn end(program: &Path, state: &Path, id: &str) {
 type Capture = JoinHandle<(Vec<u8>, bool)>;
 
 /// Reads to the end, keeps what fits, and says when there is more.
-fn capture<R>(from: Option<R>, limit: usize, full: &CancellationToken) -> Capture
+fn capture<R>(
+    from: Option<R>,
+    limit: usize,
+    full: &CancellationToken,
+    (ear, stream): (Ear, Stream),
+) -> Capture
 where
     R: AsyncRead + Unpin + Send + 'static,
 {
@@ -250,6 +256,7 @@ where
         while let Ok(read @ 1..) = from.read(&mut chunk).await {
             let fits = read.min(limit - kept.len());
             kept.extend_from_slice(&chunk[..fits]);
+            ear.heard(stream, &chunk[..fits]);
             if fits < read {
                 overflowed = true;
                 full.cancel();

@@ -1,4 +1,4 @@
-//! Standard output and error, kept in memory up to a limit.
+//! Standard output and error, kept in memory up to a limit, and told to who listens.
 
 use std::io;
 use std::pin::Pin;
@@ -11,6 +11,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use crate::{Ear, Stream};
+
 /// The most that a program may write in one call; larger writes come in parts.
 const PERMIT: usize = 64 << 10;
 
@@ -18,6 +20,8 @@ const PERMIT: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Captured {
     inner: Arc<Mutex<Inner>>,
+    ear: Ear,
+    stream: Stream,
 }
 
 struct Inner {
@@ -27,8 +31,9 @@ struct Inner {
 }
 
 impl Captured {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { bytes: Vec::new(), limit, overflowed: false })) }
+    pub(super) fn new(limit: usize, ear: Ear, stream: Stream) -> Self {
+        let inner = Inner { bytes: Vec::new(), limit, overflowed: false };
+        Self { inner: Arc::new(Mutex::new(inner)), ear, stream }
     }
 
     /// Whether the program tried to write past the limit.
@@ -44,7 +49,9 @@ impl Captured {
     fn push(&self, bytes: &[u8]) -> Result<(), ()> {
         let mut inner = self.inner.lock();
         let room = inner.limit - inner.bytes.len().min(inner.limit);
-        inner.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let fits = &bytes[..bytes.len().min(room)];
+        inner.bytes.extend_from_slice(fits);
+        self.ear.heard(self.stream, fits);
         inner.overflowed |= bytes.len() > room;
         if inner.overflowed { Err(()) } else { Ok(()) }
     }
