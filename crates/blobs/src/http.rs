@@ -206,6 +206,10 @@ async fn add(
             Err(error @ Error::TooLarge { .. }) => {
                 return refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string());
             }
+            Err(error @ Error::Full { .. }) => {
+                let told = format!("{error} ({}): {}", error.code(), error.remedy());
+                return refused(StatusCode::INSUFFICIENT_STORAGE, &told);
+            }
             Err(error) => return refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         }
     }
@@ -250,6 +254,10 @@ impl IntoResponse for Error {
             Self::BadCid { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Misplaced { .. } => StatusCode::CONFLICT,
+            Self::OtherContent => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unsure { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };
         let error =
             json!({ "code": self.code(), "message": self.to_string(), "remedy": self.remedy() });

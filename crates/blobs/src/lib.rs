@@ -9,12 +9,26 @@
 //!                    └────► temporary file ─► fsync ─► rename to its name   (already there: dropped)
 //! ```
 //!
-//! [`Blobs::router`] answers `GET|HEAD /ipfs/{cid}` and `POST /api/v0/add`. What it is not: no directories, no pinning
-//! by peers, no deletion; who may add is the assembler's business, as is CORS.
+//! [`Blobs::router`] answers `GET|HEAD /ipfs/{cid}` and `POST /api/v0/add`. What is not here: directories, pinning by peers,
+//! deals; who may add is the assembler's business, as is CORS.
+//!
+//! ```text
+//!   files/     what anybody added            results/   results of tasks, needed until a time
+//!   uploads/   what has come of uploads      incoming/  being written; emptied at the start      pins/  reasons
+//! ```
+//!
+//! **Layout:** `store` the files behind the names · `tree` names · `uploads` that go on after an interruption · `keep` what
+//! is kept and what goes · `room` how much may be written · `http`.
 
 mod http;
+mod keep;
+mod room;
 mod store;
 mod tree;
+mod uploads;
 
 pub use cid::Cid;
-pub use store::{AddOptions, Added, Blob, Blobs, Error};
+pub use keep::{Keeper, Policy, Swept, Verdict};
+pub use room::Limits;
+pub use store::{AddOptions, Added, Blob, Blobs, Error, Shelf};
+pub use uploads::{ABANDONED_AFTER, Announced, Key, Part, Standing, Uploads, Whole};

@@ -3,16 +3,17 @@
 use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use cid::Cid;
+use parking_lot::Mutex;
 use tempfile::{NamedTempFile, TempDir};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
+use crate::room::{LOOK_EVERY_BYTES, Limits, Room};
 use crate::tree::{CHUNK_BYTES, Layout, Tree};
-
-/// The largest blob that is taken unless told otherwise: 1 GiB.
-const MAX_BLOB_BYTES: u64 = 1 << 30;
+use crate::uploads::Uploads;
 
 /// A store of blobs in a directory. Cheap to clone; clones are the same store.
 #[derive(Clone)]
@@ -20,15 +21,40 @@ pub struct Blobs {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    /// Finished blobs.
-    files: PathBuf,
+pub(crate) struct Inner {
+    pub(crate) dir: PathBuf,
     /// Blobs being written; emptied at the start.
     incoming: PathBuf,
     durable: bool,
-    max_bytes: u64,
+    pub(crate) room: Arc<Room>,
+    uploads: Uploads,
+    /// Held while a blob is put on its shelf, needed for longer, or taken off: so nothing is taken off in the moment in
+    /// which somebody adds it again.
+    pub(crate) shelves: Mutex<()>,
     /// Keeps a temporary store's directory alive.
     _temporary: Option<TempDir>,
+}
+
+/// Where a blob stands, which decides how long it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shelf {
+    /// What anybody added: programs, inputs, datasets.
+    Files,
+    /// Results of tasks.
+    Results,
+}
+
+impl Shelf {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Files, Self::Results];
+
+    /// Its directory's name.
+    pub(crate) fn dir(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Results => "results",
+        }
+    }
 }
 
 /// How a blob is added.
@@ -78,6 +104,27 @@ pub enum Error {
         /// The most.
         limit: u64,
     },
+    /// There is no room left.
+    #[error("the blob store takes no more: {reason}")]
+    Full {
+        /// What is used up.
+        reason: &'static str,
+    },
+    /// A part of an upload that does not continue it.
+    #[error("the upload goes on at byte {offset}")]
+    Misplaced {
+        /// Where it goes on.
+        offset: u64,
+    },
+    /// What was uploaded is not what was announced.
+    #[error("what was uploaded is not what was announced: its SHA-256 is another")]
+    OtherContent,
+    /// What a deal refers to is not known, so nothing is removed.
+    #[error("nothing is removed while it is not known what deals refer to: {reason}")]
+    Unsure {
+        /// Why it is not known.
+        reason: String,
+    },
     /// The disk failed, or the sender broke off.
     #[error("the blob store failed while {doing}: {source}")]
     Io {
@@ -95,6 +142,10 @@ impl Error {
             Self::BadCid { .. } => "GM-4301",
             Self::TooLarge { .. } => "GM-4302",
             Self::Io { .. } => "GM-4303",
+            Self::Full { .. } => "GM-8601",
+            Self::Misplaced { .. } => "GM-8602",
+            Self::OtherContent => "GM-8603",
+            Self::Unsure { .. } => "GM-8604",
         }
     }
 
@@ -106,16 +157,22 @@ impl Error {
             }
             Self::TooLarge { .. } => "add a smaller file, or several",
             Self::Io { .. } => "see whether the disk is full or read-only, and try again",
+            Self::Full { .. } => {
+                "the operator makes room: gristmill blobs gc, a larger disk, or a larger blobs.max_bytes"
+            }
+            Self::Misplaced { .. } => "go on from there",
+            Self::OtherContent => "upload it again from the start",
+            Self::Unsure { .. } => "see that the order book and the chain answer, and try again",
         }
     }
 
     /// Whether the same request may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        matches!(self, Self::Io { .. } | Self::Full { .. } | Self::Unsure { .. })
     }
 }
 
-fn failed(doing: &'static str) -> impl Fn(io::Error) -> Error {
+pub(crate) fn failed(doing: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Io { doing, source }
 }
 
@@ -125,7 +182,15 @@ impl Blobs {
     /// # Errors
     /// The directory cannot be made or written.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        Self::at(dir, true, None)
+        Self::open_with(dir, Limits::default())
+    }
+
+    /// The same within limits of its own.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`].
+    pub fn open_with(dir: &Path, limits: Limits) -> Result<Self, Error> {
+        Self::at(dir, true, limits, None)
     }
 
     /// A store that lives as long as its last clone.
@@ -138,25 +203,49 @@ impl Blobs {
             .tempdir()
             .map_err(failed("making a directory"))?;
         let path = dir.path().to_owned();
-        Self::at(&path, false, Some(dir))
+        Self::at(&path, false, Limits::default(), Some(dir))
     }
 
-    fn at(dir: &Path, durable: bool, temporary: Option<TempDir>) -> Result<Self, Error> {
-        let (files, incoming) = (dir.join("files"), dir.join("incoming"));
+    fn at(
+        dir: &Path,
+        durable: bool,
+        limits: Limits,
+        temporary: Option<TempDir>,
+    ) -> Result<Self, Error> {
+        let incoming = dir.join("incoming");
         if incoming.exists() {
             std::fs::remove_dir_all(&incoming).map_err(failed("tidying up"))?;
         }
-        for dir in [&files, &incoming] {
+        let shelves = Shelf::ALL.map(|shelf| dir.join(shelf.dir()));
+        for dir in shelves.iter().chain([&incoming, &dir.join("pins")]) {
             std::fs::create_dir_all(dir).map_err(failed("making a directory"))?;
         }
-        let inner =
-            Inner { files, incoming, durable, max_bytes: MAX_BLOB_BYTES, _temporary: temporary };
+        let room = Arc::new(Room::new(dir, limits));
+        let uploads = Uploads::within(&dir.join("uploads"), Arc::clone(&room))?;
+        let inner = Inner {
+            dir: dir.to_owned(),
+            incoming,
+            durable,
+            room,
+            uploads,
+            shelves: Mutex::new(()),
+            _temporary: temporary,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The most bytes that one blob may have.
     pub fn max_bytes(&self) -> u64 {
-        self.inner.max_bytes
+        self.inner.room.limits().blob_bytes_max
+    }
+
+    /// Uploads that may be interrupted and go on.
+    pub fn uploads(&self) -> &Uploads {
+        &self.inner.uploads
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// Adds what the reader gives, named as `ipfs add` names it by default.
@@ -167,19 +256,65 @@ impl Blobs {
         self.add_with(from, AddOptions::default()).await
     }
 
+    /// Adds a result, which stays at least until then, however little room is left.
+    ///
+    /// # Errors
+    /// As [`Blobs::add`].
+    pub async fn add_result(
+        &self,
+        from: impl AsyncRead + Unpin,
+        needed_until: SystemTime,
+    ) -> Result<Added, Error> {
+        let place = Place { shelf: Shelf::Results, needed_until };
+        self.receive(from, AddOptions::default(), place).await
+    }
+
     /// Adds what the reader gives, in memory of one chunk.
     ///
     /// # Errors
     /// As [`Blobs::add`].
     pub async fn add_with(
         &self,
-        mut from: impl AsyncRead + Unpin,
+        from: impl AsyncRead + Unpin,
         options: AddOptions,
     ) -> Result<Added, Error> {
+        let place = Place { shelf: Shelf::Files, needed_until: SystemTime::now() };
+        self.receive(from, options, place).await
+    }
+
+    /// Adds a finished upload, which is moved rather than copied.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn add_uploaded(
+        &self,
+        uploaded: &crate::uploads::Whole,
+        needed_until: SystemTime,
+    ) -> Result<Added, Error> {
+        let file = File::open(uploaded.path()).await.map_err(failed("reading an upload"))?;
+        let (cid, dag_size) = name_of(&file).await?;
+        let place = Place { shelf: Shelf::Results, needed_until };
+        let arrived = Arrived::Upload(uploaded.path().to_owned());
+        self.keep(&cid, place, arrived, file).await?;
+        Ok(Added { cid, size: uploaded.size(), dag_size })
+    }
+
+    async fn receive(
+        &self,
+        mut from: impl AsyncRead + Unpin,
+        options: AddOptions,
+        place: Place,
+    ) -> Result<Added, Error> {
+        let room = &self.inner.room;
         let mut tree = Tree::new(Layout { v1: options.v1, raw_leaves: options.raw_leaves });
-        let mut incoming = if options.only_hash { None } else { Some(self.incoming()?) };
+        let mut incoming = if options.only_hash {
+            None
+        } else {
+            room.check(place.shelf, 0)?;
+            Some(self.incoming()?)
+        };
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        let mut size = 0_u64;
+        let (mut size, mut looked_at) = (0_u64, 0_u64);
         loop {
             chunk.clear();
             (&mut from)
@@ -191,17 +326,24 @@ impl Blobs {
                 break;
             }
             size += chunk.len() as u64;
-            if size > self.inner.max_bytes {
-                return Err(Error::TooLarge { limit: self.inner.max_bytes });
+            let limit = self.max_bytes();
+            if size > limit {
+                return Err(Error::TooLarge { limit });
             }
             tree.push(&chunk);
             if let Some((_, file)) = &mut incoming {
+                if size - looked_at >= LOOK_EVERY_BYTES {
+                    // What has come so far is on the disk already, but not yet among what is used.
+                    room.check(place.shelf, LOOK_EVERY_BYTES)?;
+                    looked_at = size;
+                }
                 file.write_all(&chunk).await.map_err(failed("writing the blob"))?;
             }
         }
         let (cid, dag_size) = tree.finish();
-        if let Some((temporary, file)) = incoming {
-            self.keep(&cid, temporary, file).await?;
+        if let Some((temporary, mut file)) = incoming {
+            file.flush().await.map_err(failed("writing the blob"))?;
+            self.keep(&cid, place, Arrived::Incoming(temporary), file).await?;
         }
         Ok(Added { cid, size, dag_size })
     }
@@ -211,13 +353,17 @@ impl Blobs {
     /// # Errors
     /// The disk fails.
     pub async fn open_blob(&self, cid: &Cid) -> Result<Option<Blob>, Error> {
-        let file = match File::open(self.path(cid)).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("opening a blob")(error)),
-        };
-        let size = file.metadata().await.map_err(failed("opening a blob"))?.len();
-        Ok(Some(Blob { size, file }))
+        for shelf in Shelf::ALL {
+            match File::open(self.inner.path(shelf, &name(cid))).await {
+                Ok(file) => {
+                    let size = file.metadata().await.map_err(failed("opening a blob"))?.len();
+                    return Ok(Some(Blob { size, file }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("opening a blob")(error)),
+            }
+        }
+        Ok(None)
     }
 
     /// Reads a name in any of its spellings.
@@ -234,15 +380,6 @@ impl Blobs {
             .map_err(|error| Error::BadCid { text: text.to_owned(), detail: error.to_string() })
     }
 
-    /// Where a blob is: by codec and hash, so that both versions of a name lead there.
-    fn path(&self, cid: &Cid) -> PathBuf {
-        let mut name = format!("{:x}-", cid.codec());
-        for byte in cid.hash().to_bytes() {
-            name.push_str(&format!("{byte:02x}"));
-        }
-        self.inner.files.join(name)
-    }
-
     fn incoming(&self) -> Result<(NamedTempFile, File), Error> {
         let temporary =
             NamedTempFile::new_in(&self.inner.incoming).map_err(failed("making a file"))?;
@@ -250,28 +387,126 @@ impl Blobs {
         Ok((temporary, File::from_std(file)))
     }
 
-    async fn keep(&self, cid: &Cid, temporary: NamedTempFile, mut file: File) -> Result<(), Error> {
-        file.flush().await.map_err(failed("writing the blob"))?;
-        let path = self.path(cid);
-        if tokio::fs::try_exists(&path).await.unwrap_or(false) {
-            return Ok(());
-        }
-        if self.inner.durable {
-            file.sync_all().await.map_err(failed("writing the blob"))?;
-        }
-        drop(file);
-        let inner = self.inner.clone();
-        let kept = tokio::task::spawn_blocking(move || {
-            temporary.persist(&path).map_err(|error| error.error)?;
-            if inner.durable {
-                // The rename itself must survive too.
-                std::fs::File::open(&inner.files)?.sync_all()?;
-            }
-            Ok(())
-        });
+    async fn keep(
+        &self,
+        cid: &Cid,
+        place: Place,
+        arrived: Arrived,
+        file: File,
+    ) -> Result<(), Error> {
+        let inner = Arc::clone(&self.inner);
+        let name = name(cid);
+        let file = file.into_std().await;
+        let kept = tokio::task::spawn_blocking(move || inner.shelve(&name, place, arrived, &file));
         kept.await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
             .map_err(failed("keeping the blob"))
+    }
+}
+
+/// Where a blob goes and until when it must stay.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    shelf: Shelf,
+    needed_until: SystemTime,
+}
+
+/// A whole blob that is not on its shelf yet.
+enum Arrived {
+    Incoming(NamedTempFile),
+    Upload(PathBuf),
+}
+
+impl Inner {
+    /// Where a blob is on that shelf.
+    pub(crate) fn path(&self, shelf: Shelf, name: &str) -> PathBuf {
+        self.dir.join(shelf.dir()).join(name)
+    }
+
+    /// Puts a blob on its shelf. Until when it is needed is its file's time of change: that costs no file of its own and
+    /// is in place in the moment in which the blob is.
+    fn shelve(
+        &self,
+        name: &str,
+        place: Place,
+        arrived: Arrived,
+        file: &std::fs::File,
+    ) -> io::Result<()> {
+        let path = self.path(place.shelf, name);
+        if self.is_there(&path, place.needed_until)? {
+            return Ok(());
+        }
+        if self.durable {
+            file.sync_all()?;
+        }
+        std::fs::File::options()
+            .write(true)
+            .open(arrived.path())?
+            .set_modified(place.needed_until)?;
+        let size = file.metadata()?.len();
+        {
+            let _alone = self.shelves.lock();
+            match arrived {
+                Arrived::Incoming(temporary) => {
+                    temporary.persist(&path).map_err(|error| error.error)?;
+                }
+                Arrived::Upload(from) => std::fs::rename(from, &path)?,
+            }
+            self.room.grown(size);
+        }
+        if self.durable {
+            // The rename itself must survive too.
+            std::fs::File::open(self.dir.join(place.shelf.dir()))?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the blob is there; if so it is needed until then, or longer.
+    fn is_there(&self, path: &Path, needed_until: SystemTime) -> io::Result<bool> {
+        let _alone = self.shelves.lock();
+        let needed_now = match std::fs::metadata(path) {
+            Ok(known) => known.modified()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if needed_now < needed_until {
+            std::fs::File::options().write(true).open(path)?.set_modified(needed_until)?;
+        }
+        Ok(true)
+    }
+}
+
+impl Arrived {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Incoming(temporary) => temporary.path(),
+            Self::Upload(path) => path,
+        }
+    }
+}
+
+/// What a blob's file is called: by codec and hash, so that both versions of a name lead there.
+pub(crate) fn name(cid: &Cid) -> String {
+    let mut name = format!("{:x}-", cid.codec());
+    for byte in cid.hash().to_bytes() {
+        name.push_str(&format!("{byte:02x}"));
+    }
+    name
+}
+
+/// The name of a file that is here already, and the bytes of its blocks.
+async fn name_of(file: &File) -> Result<(Cid, u64), Error> {
+    let reading = failed("reading an upload");
+    let mut file = file.try_clone().await.map_err(&reading)?;
+    let mut tree = Tree::new(Layout::default());
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    loop {
+        chunk.clear();
+        (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await.map_err(&reading)?;
+        if chunk.is_empty() {
+            return Ok(tree.finish());
+        }
+        tree.push(&chunk);
     }
 }
 

@@ -54,6 +54,8 @@ const ESTIMATE_MARGIN_PERCENT: u64 = 25;
 const FEW: usize = 3;
 /// Mined transactions kept by a lane, should the chain take them back.
 const MINED_KEPT: usize = 256;
+/// Bytes of all of them: one that settles a hundred tasks has some 30 KB.
+const MINED_BYTES_KEPT: usize = 1 << 20;
 /// Overdue transactions looked after in one go.
 const UPKEEP_BATCH: usize = 32;
 /// JSON-RPC's code for trouble of the node's own, which says nothing about the transaction.
@@ -298,6 +300,8 @@ struct State {
     gaps: BTreeSet<u64>,
     /// The latest that were mined, in the order in which that was learned.
     mined: VecDeque<Mined>,
+    /// What they take together.
+    mined_bytes: usize,
 }
 
 /// A transaction whose receipt was told of.
@@ -309,6 +313,12 @@ struct Mined {
     fees: Fees,
     raw: Bytes,
     hashes: Vec<B256>,
+}
+
+impl Mined {
+    fn bytes(&self) -> usize {
+        self.request.data.len() + self.raw.len()
+    }
 }
 
 impl State {
@@ -327,16 +337,21 @@ impl State {
 
     /// Remembers what was mined, for as long as there is room.
     fn bury(&mut self, mined: Mined) {
-        if self.mined.len() == MINED_KEPT {
-            self.mined.pop_front();
-        }
+        self.mined_bytes += mined.bytes();
         self.mined.push_back(mined);
+        while self.mined.len() > MINED_KEPT
+            || (self.mined_bytes > MINED_BYTES_KEPT && self.mined.len() > 1)
+        {
+            let oldest = self.mined.pop_front();
+            self.mined_bytes -= oldest.map_or(0, |mined| mined.bytes());
+        }
     }
 
     /// What was mined after that block, by nonce; forgets it.
     fn exhume(&mut self, after: u64) -> Vec<Mined> {
         let (mut lost, kept): (Vec<Mined>, Vec<Mined>) =
             std::mem::take(&mut self.mined).into_iter().partition(|mined| mined.block > after);
+        self.mined_bytes = kept.iter().map(Mined::bytes).sum();
         self.mined = kept.into();
         lost.sort_by_key(|mined| mined.nonce);
         lost

@@ -6,16 +6,19 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use alloy_consensus::Transaction as _;
 use alloy_primitives::B256;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::storage::Block;
+use crate::storage::{Block, MinedTransaction};
 
 /// Events kept. A listener further behind reads from disk.
 const EVENTS_MAX: usize = 1_024;
-/// Transactions in all blocks kept, so that full blocks do not fill the memory either.
-const EVENT_TRANSACTIONS_MAX: usize = 16_384;
+/// Bytes in all blocks kept, so that full blocks do not fill the memory either.
+const EVENT_BYTES_MAX: usize = 8 << 20;
+/// What a transaction or a log takes in memory besides its data.
+const RECORD_BYTES: usize = 256;
 
 /// Something that happened to the chain.
 #[derive(Clone, Debug)]
@@ -29,12 +32,20 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    fn weight(&self) -> usize {
+    fn bytes(&self) -> usize {
         match self {
-            Self::Mined(block, _) | Self::Removed(block) => block.transactions.len(),
+            Self::Mined(block, _) | Self::Removed(block) => {
+                block.transactions.iter().map(bytes_of).sum()
+            }
             Self::Pending(_) => 0,
         }
     }
+}
+
+/// About what a transaction takes in memory. One that does the work of a hundred has as many times the logs.
+fn bytes_of(mined: &MinedTransaction) -> usize {
+    let logs = mined.logs.iter().map(|log| RECORD_BYTES + log.data.data.len());
+    RECORD_BYTES + mined.tx.input().len() + logs.sum::<usize>()
 }
 
 /// Whether a block's transactions were told of while they waited. Those mined at once were not.
@@ -64,7 +75,7 @@ pub(crate) struct Feed {
 struct Ring {
     events: VecDeque<Event>,
     first: u64,
-    weight: usize,
+    bytes: usize,
 }
 
 impl Ring {
@@ -80,13 +91,13 @@ impl Feed {
 
     pub(crate) fn push(&self, event: Event) {
         let mut ring = self.ring.lock();
-        ring.weight += event.weight();
+        ring.bytes += event.bytes();
         ring.events.push_back(event);
         while ring.events.len() > EVENTS_MAX
-            || (ring.weight > EVENT_TRANSACTIONS_MAX && ring.events.len() > 1)
+            || (ring.bytes > EVENT_BYTES_MAX && ring.events.len() > 1)
         {
             let oldest = ring.events.pop_front();
-            ring.weight -= oldest.map_or(0, |it| it.weight());
+            ring.bytes -= oldest.map_or(0, |it| it.bytes());
             ring.first += 1;
         }
         let next = ring.next();
