@@ -29,6 +29,11 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// A worker gives the task back without having failed: it ends, or its owner wants the machine.
+    Returned {
+        /// Who.
+        worker: Address,
+    },
     /// A worker is gone: disconnected or silent.
     Lost {
         /// Who.
@@ -39,6 +44,10 @@ pub enum Event {
         /// Who.
         worker: Address,
     },
+    /// Its result is to be confirmed by a second worker before anyone is let in, although the deal asks for one worker only.
+    Check,
+    /// That is not worth waiting for any longer: what was found counts.
+    Unchecked,
     /// Whoever takes it cannot settle it together with others: it goes on by itself, beginning with its initialisation.
     Single,
     /// The worker that [`ripe`](crate::Task::ripe) named was told to settle it, together with others of its deal.

@@ -50,10 +50,14 @@ pub struct Replica {
     pub weight: U256,
     /// What it announced or contributed.
     pub hash: Option<ResultHash>,
+    /// Whether it said two different things of one task, to its scheduler or on chain.
+    pub equivocated: bool,
     /// Whether it was let in. Never twice, unless it was lost in between and comes back with a result.
     pub granted: bool,
     /// How often it was asked to compute.
     pub tries: u32,
+    /// How often it gave the task back without having failed.
+    pub returns: u32,
     /// Why it failed, the last time.
     pub failure: Option<Failure>,
     /// Where its result is.
@@ -77,8 +81,10 @@ impl Replica {
             since: now,
             weight,
             hash: None,
+            equivocated: false,
             granted: false,
             tries: 0,
+            returns: 0,
             failure: None,
             upload: None,
             asked: None,
@@ -99,6 +105,15 @@ impl Replica {
     /// Whether its contribution is on chain, counting or not.
     pub fn is_on_chain(&self) -> bool {
         self.counts() || self.state == ReplicaState::Rejected
+    }
+
+    /// When it last began to compute, and when it had a result.
+    pub fn run(&self) -> Option<(UnixSeconds, UnixSeconds)> {
+        let at = |wanted| {
+            let found = self.history.iter().rev().find(|(state, _)| *state == wanted);
+            found.map(|(_, at)| *at)
+        };
+        at(ReplicaState::Assigned).zip(at(ReplicaState::Computed))
     }
 
     pub(crate) fn enter(&mut self, state: ReplicaState, now: UnixSeconds) {

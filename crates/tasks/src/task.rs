@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, U256, keccak256};
 use primitives::{DealId, ResultDigest, ResultHash, TaskId, UnixSeconds};
 use verdict::late::{Candidate, Decision, decide};
-use verdict::{Ballot, FRESH_WEIGHT};
+use verdict::{Ballot, Confidence, FRESH_WEIGHT, Quorum, late};
 
 use crate::{Action, Blame, Call, Event, Failure, Replica, ReplicaState, Report, Upload, Wait};
 
@@ -100,6 +100,31 @@ impl Default for Limits {
     }
 }
 
+/// Whether a lone worker's result is confirmed by another's before it is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// No, or not any more.
+    None,
+    /// Yes; there is no such agreement yet.
+    Open,
+    /// It was.
+    Passed,
+}
+
+impl Check {
+    /// Whoever is let in was confirmed, if that was awaited.
+    fn ended(self) -> Self {
+        if self == Self::Open { Self::Passed } else { self }
+    }
+}
+
+/// What the machine decides by.
+struct Count {
+    ballot: Ballot,
+    contributed: BTreeMap<ResultHash, usize>,
+    candidates: Vec<Candidate>,
+}
+
 /// How often a task is settled together with others; then it goes on by itself.
 const SETTLEMENTS_MAX: u32 = 2;
 /// The units of time that winners have to reveal.
@@ -124,6 +149,7 @@ pub struct Task {
     single: bool,
     /// How often it was told to be settled with others.
     settlements: u32,
+    check: Check,
     /// The key that its enclave signs with.
     challenge: Option<Address>,
     /// Why there is no such key yet.
@@ -153,6 +179,7 @@ impl Task {
             replicas: BTreeMap::new(),
             single: false,
             settlements: 0,
+            check: Check::None,
             challenge: None,
             no_challenge: None,
             consensus: None,
@@ -262,17 +289,69 @@ impl Task {
         self.replicas.values().filter(differs).map(|replica| replica.worker).collect()
     }
 
-    /// How many more workers should compute it now.
+    /// How many more workers should compute it now, if they are fresh ones; heavier ones may be fewer: see
+    /// [`quorum`](Self::quorum).
     pub fn wanted(&self) -> usize {
         let open = matches!(self.status, Status::Received | Status::Active);
         if !open || self.lacks_challenge() {
             return 0;
         }
-        let computing = self.replicas.values().filter(|replica| replica.is_computing()).count();
-        match self.decide() {
-            Decision::NeedMore(more) => more.saturating_sub(computing),
-            Decision::Authorize { .. } | Decision::Hopeless => 0,
+        let Some(count) = self.count() else { return 0 };
+        // What is let in already is enough: wait for the chain to say so.
+        if matches!(count.ballot.consensus(), Ok(Some(_))) {
+            return 0;
         }
+        let Some(found) = self.found(&count) else { return 0 };
+        let fresh = found.fewest([]).filter(|more| *more <= self.limits.replicas_max);
+        if fresh.is_none_or(|more| more == 0) {
+            return 0;
+        }
+        self.supposing(found).and_then(|quorum| quorum.fewest([])).unwrap_or_default()
+    }
+
+    /// What is lacking until a result wins, if all that compute it now agree with those who lead. Nothing if the numbers
+    /// outgrow the contract's.
+    pub fn quorum(&self) -> Option<Quorum> {
+        self.supposing(self.found(&self.count()?)?)
+    }
+
+    /// What is lacking to those who have a result.
+    fn found(&self, count: &Count) -> Option<Quorum> {
+        let Count { ballot, contributed, candidates } = count;
+        late::quorum(ballot, contributed, candidates, self.agreeing_min())
+    }
+
+    /// The same if those who compute agree.
+    fn supposing(&self, mut quorum: Quorum) -> Option<Quorum> {
+        for replica in self.replicas.values().filter(|replica| replica.is_computing()) {
+            quorum.suppose(replica.weight).ok()?;
+        }
+        Some(quorum)
+    }
+
+    /// What is believed of the result that won: of all that was announced or contributed, how much agrees with it. A run
+    /// that nobody let in counts too.
+    pub fn confidence(&self) -> Confidence {
+        let Some(winner) = self.consensus() else { return Confidence::NONE };
+        let mut ballot = Ballot::new(self.terms.trust);
+        for replica in self.replicas.values() {
+            if let Some(hash) = replica.hash
+                && ballot.add(hash, replica.weight).is_err()
+            {
+                return Confidence::NONE;
+            }
+        }
+        Confidence::reached(&ballot, winner)
+    }
+
+    /// Whether its result is or was to be confirmed by a second worker, although the deal asks for one only.
+    pub fn is_checked(&self) -> bool {
+        self.check != Check::None
+    }
+
+    /// Whether that confirmation is still awaited.
+    pub fn awaits_check(&self) -> bool {
+        self.check == Check::Open
     }
 
     /// Whether this worker may compute it: not if it was let in before, has a result, or failed too often here.
@@ -338,6 +417,9 @@ impl Task {
             Event::Computed { worker, hash } => {
                 // A lost worker that is found again may have gone on computing; if it was let in, it may never have
                 // heard so, and letting it in again is the same permission.
+                if let Some(replica) = self.replicas.get_mut(&worker) {
+                    replica.equivocated |= replica.hash.is_some_and(|said| said != hash);
+                }
                 if let Some(replica) = self.replicas.get_mut(&worker)
                     && matches!(replica.state, ReplicaState::Assigned | ReplicaState::Lost)
                 {
@@ -348,6 +430,7 @@ impl Task {
             }
             Event::Failed { worker, failure } => self.drop_out(now, worker, Some(failure)),
             Event::Lost { worker } => self.drop_out(now, worker, None),
+            Event::Returned { worker } => self.give_back(now, worker),
             Event::Back { worker } => {
                 if let Some(replica) = self.replicas.get_mut(&worker)
                     && replica.counts()
@@ -358,12 +441,19 @@ impl Task {
                     replica.asked = None;
                 }
             }
+            Event::Check => self.begin_check(),
+            Event::Unchecked => {
+                if self.check == Check::Open {
+                    self.check = Check::None;
+                }
+            }
             Event::Single => self.single = true,
             Event::Settling { worker } => {
                 if self.ripe() == Some(worker)
                     && let Some(replica) = self.replicas.get_mut(&worker)
                 {
                     self.settlements += 1;
+                    self.check = self.check.ended();
                     replica.granted = true;
                     replica.enter(ReplicaState::Granted, now);
                 }
@@ -472,6 +562,23 @@ impl Task {
         replica.enter(state, now);
     }
 
+    /// A worker hands over to another: that counts as a try of neither, unless it happens all the time.
+    fn give_back(&mut self, now: UnixSeconds, worker: Address) {
+        const RETURNS_MAX: u32 = 8;
+        let Some(replica) = self.replicas.get_mut(&worker) else { return };
+        if !matches!(replica.state, ReplicaState::Assigned | ReplicaState::Computed) {
+            return;
+        }
+        replica.returns = replica.returns.saturating_add(1);
+        if replica.returns <= RETURNS_MAX {
+            replica.tries = replica.tries.saturating_sub(1);
+        } else {
+            self.tries += 1;
+        }
+        replica.hash = None;
+        replica.enter(ReplicaState::Released, now);
+    }
+
     fn contributed(
         &mut self,
         now: UnixSeconds,
@@ -487,6 +594,7 @@ impl Task {
             replica.enter(ReplicaState::Contributed, now);
         }
         if replica.counts() {
+            replica.equivocated |= replica.hash.is_some_and(|said| said != hash);
             replica.hash = Some(hash);
         }
     }
@@ -541,6 +649,7 @@ impl Task {
             self.drop_out(now, worker, None);
             actions.push(Action::Release { worker });
         }
+        self.expire_check(now);
     }
 
     fn advance(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
@@ -583,7 +692,8 @@ impl Task {
         }
     }
 
-    fn decide(&self) -> Decision {
+    /// What was contributed or let in, and who else has a result. Nothing if the numbers outgrow 256 bits.
+    fn count(&self) -> Option<Count> {
         let mut ballot = Ballot::new(self.terms.trust);
         let mut contributed: BTreeMap<ResultHash, usize> = BTreeMap::new();
         let mut candidates = Vec::new();
@@ -591,15 +701,20 @@ impl Task {
             let Some(hash) = replica.hash else { continue };
             let pending = replica.state == ReplicaState::Granted;
             if replica.counts() || pending {
-                if ballot.add(hash, replica.weight).is_err() {
-                    return Decision::Hopeless;
-                }
+                ballot.add(hash, replica.weight).ok()?;
                 *contributed.entry(hash).or_default() += 1;
             } else if replica.state == ReplicaState::Computed && !replica.granted {
                 let (worker, weight) = (replica.worker, replica.weight);
                 candidates.push(Candidate { worker, hash, weight });
             }
         }
+        Some(Count { ballot, contributed, candidates })
+    }
+
+    fn decide(&self) -> Decision {
+        let Some(Count { ballot, contributed, candidates }) = self.count() else {
+            return Decision::Hopeless;
+        };
         // What is let in already is enough: wait for the chain to say so.
         if let Ok(Some(winner)) = ballot.consensus() {
             let (order, dissent, spare) = (Vec::new(), Vec::new(), Vec::new());
@@ -613,7 +728,28 @@ impl Task {
 
     /// Two wallets at least must agree wherever agreement is asked for at all.
     fn agreeing_min(&self) -> usize {
-        if self.terms.trust > U256::ONE { 2 } else { 1 }
+        if self.terms.trust > U256::ONE || self.check == Check::Open { 2 } else { 1 }
+    }
+
+    /// Begins a check, as long as nobody is let in. In an enclave the enclave vouches for the result.
+    fn begin_check(&mut self) {
+        let open = matches!(self.status, Status::Received | Status::Active);
+        let touched = self.replicas.values().any(|it| it.granted || it.is_on_chain());
+        let alone = self.terms.trust <= U256::ONE && !self.terms.enclave;
+        if open && alone && !touched && self.check == Check::None {
+            self.check = Check::Open;
+        }
+    }
+
+    /// Whoever confirms a result has as long as a run may take; then the result counts as it is.
+    fn expire_check(&mut self, now: UnixSeconds) {
+        let patience = self.terms.run_seconds.saturating_add(self.limits.run_grace_seconds);
+        let waits = |replica: &Replica| {
+            replica.state == ReplicaState::Computed && now > replica.since.saturating_add(patience)
+        };
+        if self.check == Check::Open && self.replicas.values().any(waits) {
+            self.check = Check::None;
+        }
     }
 
     /// Lets workers in. One that is going to lose must be on chain before the next is let in, so that the winner's
@@ -635,6 +771,7 @@ impl Task {
         for worker in order {
             let Some(replica) = self.replicas.get_mut(worker) else { continue };
             replica.granted = true;
+            self.check = self.check.ended();
             replica.enter(ReplicaState::Granted, now);
             actions.push(Action::Grant { worker: *worker });
             if replica.hash != Some(winner) {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, U256};
 use primitives::ResultHash;
 
-use crate::{Ballot, FRESH_WEIGHT};
+use crate::{Ballot, Quorum};
 
 /// A worker that announced a result and has not been let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,24 +57,51 @@ pub fn decide(
     candidates: &[Candidate],
     min_agreeing: usize,
 ) -> Decision {
-    let Some(groups) = tally(ballot, contributed, candidates) else {
+    let Some(quorum) = quorum(ballot, contributed, candidates, min_agreeing) else {
         return Decision::Hopeless;
     };
-    let Some(leader) = groups.iter().max_by_key(|group| (group.weight, group.members)) else {
-        return need_more(ballot, ResultHash::default(), &[], 0, min_agreeing);
-    };
-    let mut agreeing: Vec<_> =
-        candidates.iter().filter(|candidate| candidate.hash == leader.hash).copied().collect();
-    agreeing.sort_by_key(|candidate| (candidate.weight, candidate.worker));
-    let contested =
-        groups.iter().any(|group| group.hash != leader.hash && group.weight >= leader.weight);
-    let weights: Vec<_> = agreeing.iter().map(|candidate| candidate.weight).collect();
-    if contested || leader.members < min_agreeing || !ballot.can_win(leader.hash, &weights) {
-        return need_more(ballot, leader.hash, &weights, leader.members, min_agreeing);
+    if !quorum.is_met() {
+        return quorum.fewest([]).map_or(Decision::Hopeless, Decision::NeedMore);
     }
-    let others: Vec<_> =
-        candidates.iter().filter(|candidate| candidate.hash != leader.hash).copied().collect();
-    authorize(ballot, leader.hash, &agreeing, &others)
+    let winner = quorum.hash();
+    let (mut agreeing, others): (Vec<Candidate>, Vec<Candidate>) =
+        candidates.iter().partition(|candidate| candidate.hash == winner);
+    if ballot.trust() <= U256::ONE {
+        agreeing.sort_by_key(lot);
+    } else {
+        agreeing.sort_by_key(|candidate| (candidate.weight, candidate.worker));
+    }
+    authorize(ballot, winner, &agreeing, others)
+}
+
+/// What is lacking until the result that leads wins, with all that found it let in and others only as far as they are
+/// already. Nothing if the numbers outgrow 256 bits.
+pub fn quorum(
+    ballot: &Ballot,
+    contributed: &BTreeMap<ResultHash, usize>,
+    candidates: &[Candidate],
+    min_agreeing: usize,
+) -> Option<Quorum> {
+    let groups = tally(ballot, contributed, candidates)?;
+    let leader = groups.iter().max_by_key(|group| (group.weight, group.members));
+    let (hash, members) = leader.map_or_else(Default::default, |it| (it.hash, it.members));
+    let others = groups.iter().filter(|group| group.hash != hash);
+    let rival = others.map(|group| group.weight).max().unwrap_or_default();
+    let mut counted = ballot.clone();
+    for candidate in candidates.iter().filter(|candidate| candidate.hash == hash) {
+        counted.add(hash, candidate.weight).ok()?;
+    }
+    Some(Quorum::new(counted, hash, members, min_agreeing, rival))
+}
+
+/// Where one of several is enough, a fair coin says which of them is paid: its sides hang on the task, so that no wallet is
+/// lucky in all of them.
+fn lot(candidate: &Candidate) -> Address {
+    let mut lot = candidate.worker;
+    for (byte, salt) in lot.0.iter_mut().zip(candidate.hash.0) {
+        *byte ^= salt;
+    }
+    lot
 }
 
 struct Group {
@@ -99,44 +126,15 @@ fn tally(
     Some(members.into_iter().map(group).collect())
 }
 
-/// How many fresh workers would have to join the leader; at least one, since what is there does not do.
-fn need_more(
-    ballot: &Ballot,
-    hash: ResultHash,
-    weights: &[U256],
-    members: usize,
-    min_agreeing: usize,
-) -> Decision {
-    let mut trial = ballot.clone();
-    if weights.iter().any(|weight| trial.add(hash, *weight).is_err()) {
-        return Decision::Hopeless;
-    }
-    let mut more = 0;
-    loop {
-        match trial.wins(hash) {
-            Err(_) => return Decision::Hopeless,
-            Ok(true) if members + more >= min_agreeing && more > 0 => {
-                return Decision::NeedMore(more);
-            }
-            Ok(_) => {}
-        }
-        if trial.add(hash, FRESH_WEIGHT).is_err() {
-            return Decision::Hopeless;
-        }
-        more += 1;
-    }
-}
-
 fn authorize(
     ballot: &Ballot,
     winner: ResultHash,
     agreeing: &[Candidate],
-    others: &[Candidate],
+    mut others: Vec<Candidate>,
 ) -> Decision {
     let weights: Vec<_> = agreeing.iter().map(|candidate| candidate.weight).collect();
     let mut counted = ballot.clone();
     let (mut order, mut dissent) = (Vec::new(), Vec::new());
-    let mut others = others.to_vec();
     others.sort_by_key(|candidate| (candidate.weight, candidate.worker));
     for other in others {
         let mut trial = counted.clone();
@@ -165,6 +163,7 @@ fn authorize(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FRESH_WEIGHT;
     use alloy_primitives::B256;
     use expect_test::{Expect, expect};
     use proptest::prelude::*;

@@ -4,6 +4,7 @@
 //!   the deal's trust.
 //! - [`late::decide`]: whom a scheduler should let contribute when workers have announced what they found, so that agreement
 //!   is reached and those who disagree are on the losing side.
+//! - [`confidence`]: how sure a result is, and how few workers of which weight make it so.
 //! - [`money`]: how a task's price, stakes and kitty are split when it ends, to the last nRLC.
 //! - [`commitment`]: the hashes that bind a result to a task, to a worker, and a worker to a permission.
 //!
@@ -11,11 +12,13 @@
 
 mod ballot;
 pub mod commitment;
+pub mod confidence;
 pub mod late;
 pub mod money;
 
 pub use ballot::{Ballot, FRESH_WEIGHT, workers_needed};
 pub use commitment::{authorization_hash, result_hash, result_seal, settlement_hash};
+pub use confidence::{Confidence, Quorum};
 pub use money::{DealMoney, Outcome, Payment, Why, Worker, split};
 
 use alloy_primitives::U256;

@@ -60,6 +60,7 @@ fn event(words: &str) -> (UnixSeconds, Event) {
         "failed" => Event::Failed { worker: who(), failure: failure(Blame::Worker) },
         "lost" => Event::Lost { worker: who() },
         "back" => Event::Back { worker: who() },
+        "returned" => Event::Returned { worker: who() },
         "single" => Event::Single,
         "settling" => Event::Settling { worker: who() },
         "unsettled" => Event::Unsettled { worker: who() },
@@ -134,6 +135,37 @@ fn check_enclave(script: &str, expected: &Expect) {
 
 fn check(trust: u64, script: &str, expected: &Expect) {
     expected.assert_eq(&run(&mut task(trust), script).join("\n"));
+}
+
+#[test]
+fn a_task_that_is_given_back_goes_to_another_or_the_same_again() {
+    let mut task = task(1);
+    let script = "0 noticed\n0 initialized\n0 taken 1\n1 returned 1\n1 taken 2\n2 computed 2 A\n2 returned 2";
+    let lines = run(&mut task, script);
+    // What was let in is on its way to the chain, and stays.
+    expect![[r#"
+        0 noticed -> Received wants 1 [initialize]
+        0 initialized -> Active wants 1 []
+        0 taken 1 -> Active [assign 1]
+        1 returned 1 -> Active wants 1 []
+        1 taken 2 -> Active [assign 2]
+        2 computed 2 A -> Active [grant 2]
+        2 returned 2 -> Active []"#]]
+    .assert_eq(&lines.join("\n"));
+    assert!(task.may_take(worker(1)));
+}
+
+#[test]
+fn who_gives_back_all_the_time_is_not_asked_for_ever() {
+    let mut task = task(1);
+    run(&mut task, "0 noticed\n0 initialized");
+    let mut rounds = 0;
+    while task.may_take(worker(1)) && task.wanted() > 0 && rounds < 100 {
+        run(&mut task, "1 taken 1\n1 returned 1");
+        rounds += 1;
+    }
+    assert_eq!(rounds, 10);
+    assert!(task.may_take(worker(2)) && task.wanted() == 1);
 }
 
 #[test]
