@@ -6,8 +6,8 @@ use sqlx::SqliteConnection;
 
 use crate::shelves::Known;
 use crate::{
-    CategoryRow, Cursor, DealRow, OrderRow, OrderState, Result, WorkRow, categories, cursors,
-    deals, orders, work,
+    CategoryRow, Cursor, DealRow, LogRow, OrderRow, OrderState, Result, WorkRow, categories,
+    cursors, deals, logs, orders, work,
 };
 
 /// One thing to write. Putting replaces what was there under the same key, so writing a change twice is harmless.
@@ -49,6 +49,17 @@ pub enum Change {
         /// Which task.
         task: TaskId,
     },
+    /// A program printed something.
+    PutLog(Box<LogRow>),
+    /// Pieces of logs up to that number are thrown away: of a task, or of all tasks of a workerpool.
+    ForgetLogs {
+        /// Whose.
+        workerpool: Address,
+        /// Of which task; of all without.
+        task: Option<TaskId>,
+        /// The highest number that goes.
+        through: u64,
+    },
 }
 
 impl Change {
@@ -66,6 +77,10 @@ impl Change {
             }
             Self::PutWork(row) => work::put(to, row).await,
             Self::RemoveWork { worker, task } => work::remove(to, *worker, *task).await,
+            Self::PutLog(row) => logs::put(to, row).await,
+            Self::ForgetLogs { workerpool, task, through } => {
+                logs::forget(to, *workerpool, *task, *through).await
+            }
         }
     }
 }

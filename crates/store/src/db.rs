@@ -13,10 +13,11 @@ use crate::shelves::Known;
 use crate::{Change, Error, Result};
 
 /// Every step of the schema, in order, by number and name. A step that was released is never changed: a new one is added.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "market", include_str!("../migrations/0001_market.sql")),
     (2, "shelves", include_str!("../migrations/0002_shelves.sql")),
     (3, "sealed", include_str!("../migrations/0003_sealed.sql")),
+    (4, "logs", include_str!("../migrations/0004_logs.sql")),
 ];
 
 /// How long to wait for another process that holds the file.

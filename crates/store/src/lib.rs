@@ -3,7 +3,8 @@
 //! * *cursors*: how far each service has read the chain;
 //! * *orders*, *deals*, *categories*: the order book's memory;
 //! * *work*: what a worker has promised on chain and not yet finished;
-//! * *sealed*: a vault's secrets, as ciphertext.
+//! * *sealed*: a vault's secrets, as ciphertext;
+//! * *logs*: what programs printed, for a while.
 //!
 //! Reads are methods. Writes are lists of [`Change`]s, each list all or nothing: so what a block brought and the
 //! cursor behind it are written together. Lists that arrive at the same time share one transaction:
@@ -19,7 +20,7 @@
 //! itself loses power, the last moments may be lost, and the chain, from which they came, tells them again.
 //!
 //! **Layout:** `db` the database and its writer · `change` what can be written · `cursors`, `orders`, `deals`,
-//! `categories`, `work` a table each · `column` how values are kept · `error`.
+//! `categories`, `work`, `logs` a table each · `column` how values are kept · `error`.
 
 mod categories;
 mod change;
@@ -28,6 +29,7 @@ mod cursors;
 mod db;
 mod deals;
 mod error;
+mod logs;
 mod orders;
 mod sealed;
 mod shelves;
@@ -39,6 +41,7 @@ pub use cursors::Cursor;
 pub use db::Store;
 pub use deals::{AssetColumns, DealFilter, DealRow};
 pub use error::Error;
+pub use logs::{LogRow, LogStub};
 pub use orders::{OrderFilter, OrderRow, OrderState, Party, Status};
 pub use sealed::SealedRow;
 pub use shelves::OpenCounts;
