@@ -133,7 +133,8 @@ impl Blobs {
         }
         let needed = keeper.needed().await.map_err(|reason| Error::Unsure { reason })?;
         let needed = needed.into_iter().map(|(cid, why)| (name(&cid), why)).collect();
-        let verdicts = self.blocking(move |inner| judge(&inner, candidates, &needed, dry_run)).await?;
+        let verdicts =
+            self.blocking(move |inner| judge(&inner, candidates, &needed, dry_run)).await?;
         for verdict in verdicts.iter().filter(|it| it.kept_for.is_none()) {
             swept.removed += 1;
             swept.removed_bytes += verdict.size;

@@ -109,9 +109,8 @@ impl Room {
 
 fn subtract(from: &AtomicU64, bytes: u64) {
     // Never fails: the closure always gives a value.
-    let _ = from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| {
-        Some(had.saturating_sub(bytes))
-    });
+    let _ = from
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |had| Some(had.saturating_sub(bytes)));
 }
 
 fn free_bytes(dir: &Path) -> Option<u64> {

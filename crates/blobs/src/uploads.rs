@@ -202,7 +202,8 @@ impl Uploads {
 
     /// Gives up what nobody has gone on with for so long. Gives back how many uploads that were.
     pub async fn expire(&self, now: SystemTime, abandoned_after: Duration) -> usize {
-        let open: Vec<_> = self.inner.open.lock().iter().map(|(k, s)| (*k, Arc::clone(s))).collect();
+        let open: Vec<_> =
+            self.inner.open.lock().iter().map(|(k, s)| (*k, Arc::clone(s))).collect();
         let mut gone = 0;
         for (key, slot) in open {
             let Ok(_turn) = slot.turn.try_lock() else { continue };
@@ -224,12 +225,7 @@ impl Uploads {
     }
 
     /// The open upload, begun if there is none.
-    async fn slot(
-        &self,
-        key: Key,
-        announced: Announced,
-        offset: u64,
-    ) -> Result<Arc<Slot>, Error> {
+    async fn slot(&self, key: Key, announced: Announced, offset: u64) -> Result<Arc<Slot>, Error> {
         let known = self.inner.open.lock().get(&key).cloned();
         match known {
             Some(slot) if slot.announced == announced => return Ok(slot),

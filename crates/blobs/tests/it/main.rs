@@ -1,6 +1,9 @@
 //! The store and its HTTP face together.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod keeping;
+mod uploads;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use blobs::{AddOptions, Blobs};
