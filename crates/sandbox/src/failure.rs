@@ -142,6 +142,22 @@ pub enum FailureKind {
         /// Which kind.
         what: &'static str,
     },
+    /// It is to be given more GPUs than there are.
+    #[error("the task wants {wanted} GPUs, and this worker has {here}")]
+    NoGpu {
+        /// How many.
+        wanted: u32,
+        /// How many there are.
+        here: u32,
+    },
+    /// What it writes to has no room left.
+    #[error("{what} is full: the program wrote all of its {limit} bytes")]
+    DiskFull {
+        /// Where: `/tmp` or `/dev/shm`.
+        what: &'static str,
+        /// How much there is.
+        limit: u64,
+    },
     /// An image that is broken, too large, or not for this machine.
     #[error("the image cannot be used: {detail}")]
     BadImage {
@@ -202,6 +218,8 @@ impl FailureKind {
             Self::SpecialFile { .. } => "GM-4124",
             Self::BadFileName { .. } => "GM-4125",
             Self::NoRuntime { .. } => "GM-4160",
+            Self::NoGpu { .. } => "GM-7020",
+            Self::DiskFull { .. } => "GM-7021",
             Self::BadImage { .. } => "GM-4161",
             Self::OtherImage { .. } => "GM-4162",
             Self::NotExecutable { .. } => "GM-4163",
@@ -255,6 +273,12 @@ impl FailureKind {
             Self::NoRuntime { .. } => {
                 "another worker may run it; on this one install runc or crun (Debian: apt-get install runc) and start it as root"
             }
+            Self::NoGpu { .. } => {
+                "use a workerpool whose workers have GPUs, or leave the gpu tag out of the request"
+            }
+            Self::DiskFull { .. } => {
+                "write large files to /iexec_out, and remove what is not needed any more"
+            }
             Self::BadImage { .. } => {
                 "save the image for linux and this architecture with docker save, with layers packed by gzip or not at all"
             }
@@ -274,7 +298,9 @@ impl FailureKind {
     pub fn blame(&self) -> Blame {
         match self {
             Self::BadArguments { .. } => Blame::Input,
-            Self::Cancelled | Self::Host { .. } | Self::NoRuntime { .. } => Blame::Worker,
+            Self::Cancelled | Self::Host { .. } | Self::NoRuntime { .. } | Self::NoGpu { .. } => {
+                Blame::Worker
+            }
             _ => Blame::App,
         }
     }

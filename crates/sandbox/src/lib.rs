@@ -32,13 +32,14 @@ mod container;
 mod contract;
 mod digest;
 mod failure;
+pub mod gpu;
 mod limits;
 mod listen;
 mod run;
 mod wasm;
 
 #[cfg(target_os = "linux")]
-pub use container::{Container, Unavailable, find_runtime};
+pub use container::{Container, Daemon, Unavailable, find_daemon, find_runtime};
 
 pub use args::{SplitArgsError, split_args};
 pub use contract::{CallFacts, Computed, Declared, EnvVar, dataset_name, env_for};
@@ -46,6 +47,7 @@ pub use failure::{Blame, Failure, FailureKind};
 pub use limits::Limits;
 pub use listen::{Ear, Listener, Stream};
 pub use run::{
-    Config, Executed, Execution, Job, Kind, Outcome, Runtime, Sandbox, StartError, Stopped,
+    Config, Containers, Executed, Execution, Job, Kind, Outcome, Runtime, Sandbox, StartError,
+    Stopped,
 };
 pub use wasm::Wasm;

@@ -18,6 +18,7 @@ use crate::contract::{
     COMPUTED, Computed, Declared, MAX_COMPUTED_BYTES, STDERR, STDOUT, Undeclared,
 };
 use crate::failure::host;
+use crate::gpu::{Gpu, Gpus};
 use crate::{Ear, EnvVar, Failure, FailureKind, Limits, Wasm, digest};
 
 /// How much of a failed program's output is kept for its owner.
@@ -37,6 +38,24 @@ pub struct Config {
     pub cached_bytes: u64,
     /// Bytes of unpacked container images kept on disk.
     pub cached_image_bytes: u64,
+    /// What runs containers.
+    pub containers: Containers,
+    /// The GPUs that containers may be given ([`crate::gpu::discover`]).
+    pub gpus: Vec<Gpu>,
+}
+
+/// What runs containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Containers {
+    /// An OCI runtime where it can, else a daemon where one listens, else nothing.
+    #[default]
+    Auto,
+    /// runc or crun, which this process must be root for.
+    Oci,
+    /// The Docker or Podman daemon behind that socket, or behind the first of the usual ones that is there.
+    Daemon(Option<PathBuf>),
+    /// Nothing.
+    Off,
 }
 
 impl Config {
@@ -49,6 +68,8 @@ impl Config {
             cached_programs: 32,
             cached_bytes: 512 << 20,
             cached_image_bytes: 16 << 30,
+            containers: Containers::Auto,
+            gpus: Vec::new(),
         }
     }
 }
@@ -96,6 +117,8 @@ pub struct Job {
     pub clock: UnixSeconds,
     /// What it may use.
     pub limits: Limits,
+    /// Whole GPUs that it is given. WebAssembly has no use for them.
+    pub gpus: u32,
 }
 
 /// What a run gave.
@@ -164,6 +187,8 @@ pub struct Execution {
     pub clock: UnixSeconds,
     /// What it may use.
     pub limits: Limits,
+    /// GPUs that are its own while it runs.
+    pub gpus: Vec<Gpu>,
 }
 
 /// Without the environment and the arguments.
@@ -229,6 +254,7 @@ pub trait Runtime: Send + Sync {
 pub struct Sandbox {
     runtimes: Vec<Arc<dyn Runtime>>,
     turns: Arc<Semaphore>,
+    gpus: Gpus,
     scratch: PathBuf,
 }
 
@@ -245,20 +271,9 @@ impl Sandbox {
         let wasm = Wasm::new(config).map_err(|error| started(&error))?;
         let sandbox = Self::with_runtime(config, Arc::new(wasm))?;
         #[cfg(target_os = "linux")]
-        {
-            let found = crate::find_runtime();
-            let containers = found.map(|program| crate::Container::new(program, config));
-            let why = match containers {
-                Ok(containers) => {
-                    let containers = containers?;
-                    match containers.check() {
-                        Ok(()) => return Ok(sandbox.and(Arc::new(containers))),
-                        Err(why) => why,
-                    }
-                }
-                Err(why) => why,
-            };
-            tracing::info!(%why, remedy = why.remedy(), "containers do not run here");
+        match containers(config)? {
+            Ok(runtime) => return Ok(sandbox.and(runtime)),
+            Err(why) => tracing::info!(%why, remedy = why.remedy(), "containers do not run here"),
         }
         Ok(sandbox)
     }
@@ -272,7 +287,8 @@ impl Sandbox {
         fresh_private_dir(&scratch)
             .map_err(|error| StartError { dir: config.dir.clone(), detail: error.to_string() })?;
         let turns = Arc::new(Semaphore::new(config.max_concurrent.max(1)));
-        Ok(Self { runtimes: vec![runtime], turns, scratch })
+        let gpus = Gpus::new(config.gpus.clone());
+        Ok(Self { runtimes: vec![runtime], turns, gpus, scratch })
     }
 
     /// The same with one more runtime, for another kind of program.
@@ -323,6 +339,11 @@ impl Sandbox {
         ear: Ear,
         cancel: CancellationToken,
     ) -> Result<Outcome, Failure> {
+        // First, so that who waits for a GPU takes nobody's turn.
+        let gpus = tokio::select! {
+            gpus = self.gpus.lease(job.gpus) => gpus?,
+            () = cancel.cancelled() => return Err(FailureKind::Cancelled.into()),
+        };
         let _turn = tokio::select! {
             turn = self.turns.acquire() => turn.map_err(|_| FailureKind::Cancelled)?,
             () = cancel.cancelled() => return Err(FailureKind::Cancelled.into()),
@@ -344,10 +365,43 @@ impl Sandbox {
             seed: job.seed,
             clock: job.clock,
             limits: job.limits.clone(),
+            gpus: gpus.gpus().to_vec(),
         };
         let executed = runtime.execute(execution, cancel).await.map_err(told)?;
         let (limits, archive) = (job.limits, job.archive);
         blocking(move || conclude(&room, &limits, executed, archive, begun)).await?
+    }
+}
+
+/// What runs containers here, by the configuration and by what there is.
+#[cfg(target_os = "linux")]
+fn containers(config: &Config) -> Result<Result<Arc<dyn Runtime>, crate::Unavailable>, StartError> {
+    use crate::{Container, Daemon, Unavailable, find_daemon, find_runtime};
+    let directly = || -> Result<Result<Arc<dyn Runtime>, Unavailable>, StartError> {
+        let program = match find_runtime() {
+            Ok(program) => program,
+            Err(why) => return Ok(Err(why)),
+        };
+        let containers = Container::new(program, config)?;
+        Ok(containers.check().map(|()| Arc::new(containers) as Arc<dyn Runtime>))
+    };
+    let by_daemon = |socket: PathBuf| -> Result<Result<Arc<dyn Runtime>, Unavailable>, StartError> {
+        Ok(Daemon::open(&socket, config)?.map(|daemon| Arc::new(daemon) as Arc<dyn Runtime>))
+    };
+    match &config.containers {
+        Containers::Off => Ok(Err(Unavailable::Off)),
+        Containers::Oci => directly(),
+        Containers::Daemon(socket) => match socket.clone().or_else(find_daemon) {
+            Some(socket) => by_daemon(socket),
+            None => Ok(Err(Unavailable::NoDaemon)),
+        },
+        Containers::Auto => match directly()? {
+            Err(why) => match find_daemon() {
+                Some(socket) => by_daemon(socket),
+                None => Ok(Err(why)),
+            },
+            found => Ok(found),
+        },
     }
 }
 

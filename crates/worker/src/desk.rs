@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use alloy_primitives::{Address, Bytes, Keccak256, U256};
 use chain::{Client, Wallet};
 use parking_lot::Mutex;
-use primitives::{ResultDigest, TaskId};
+use primitives::{ResultDigest, Tag, TaskId};
 use sandbox::{CallFacts, Job, Outcome, Sandbox, env_for};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -58,9 +58,9 @@ pub(crate) struct Desk {
 /// What a run needs, fetched.
 pub(crate) struct Ready {
     pub(crate) facts: Arc<Facts>,
-    program: Arc<Program>,
+    pub(crate) program: Arc<Program>,
     /// None when they are not the deal's but the run's own.
-    inputs: Option<Arc<Inputs>>,
+    pub(crate) inputs: Option<Arc<Inputs>>,
 }
 
 impl Desk {
@@ -312,6 +312,7 @@ pub(crate) fn job(task: TaskId, assignment: Assignment, ready: &Ready, archive: 
         seed: task.0,
         clock: facts.deal.start,
         limits: facts.limits.clone(),
+        gpus: u32::from(facts.deal.tag.contains(Tag::GPU)),
     }
 }
 

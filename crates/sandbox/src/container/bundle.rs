@@ -1,7 +1,8 @@
 //! What an OCI runtime is told about one run: the bundle's `config.json`.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::B256;
@@ -14,6 +15,7 @@ use super::image::Image;
 use super::seccomp;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
+use crate::gpu::{Gpu, Node};
 use crate::run::Execution;
 use crate::{Ear, FailureKind, Limits};
 
@@ -22,7 +24,7 @@ const FILES_MAX: u64 = 4_096;
 /// Bytes of `/tmp` and of `/dev/shm` each; they count as memory too.
 const TEMPORARY_BYTES: u64 = 256 << 20;
 /// The slice of time in which a processor's share is counted, in microseconds.
-const CPU_PERIOD_US: u64 = 100_000;
+pub(super) const CPU_PERIOD_US: u64 = 100_000;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Writes the bundle. It goes with what is given back, and with it everything that the environment says.
@@ -33,16 +35,13 @@ pub(super) fn make(
     image: &Image,
     execution: &Execution,
 ) -> Result<TempDir, FailureKind> {
-    let command = image.command(&execution.args);
-    if command.is_empty() {
-        return Err(FailureKind::NotExecutable {
-            detail: "the image names neither an entry point nor a command".to_owned(),
-        });
-    }
+    let command = command(image, execution)?;
+    let gpus = Given::of(&execution.gpus, user).map_err(host("giving a GPU to the container"))?;
     let write = || -> io::Result<TempDir> {
         let bundle = tempfile::Builder::new().prefix("run-").tempdir_in(bundles)?;
         chown(&execution.output, Some(user), Some(user))?;
-        let config = config(id, user, image, &command, execution);
+        let mut config = config(id, user, image, &command, execution);
+        gpus.put_into(&mut config);
         // The environment is in it, and may hold secrets.
         let config = Zeroizing::new(config.to_string());
         std::fs::write(bundle.path().join("config.json"), &*config)?;
@@ -51,11 +50,29 @@ pub(super) fn make(
     write().map_err(host("preparing the container"))
 }
 
-/// A bundle with nothing in it that could be started.
-pub(super) fn make_empty(bundles: &Path, id: &str, user: u32) -> io::Result<TempDir> {
-    let bundle = tempfile::Builder::new().prefix("check-").tempdir_in(bundles)?;
-    let image = Image::empty(bundle.path())?;
-    let [inputs, output] = ["in", "out"].map(|name| bundle.path().join(name));
+/// What to start.
+pub(super) fn command(image: &Image, execution: &Execution) -> Result<Vec<String>, FailureKind> {
+    let command = image.command(&execution.args);
+    if command.is_empty() {
+        return Err(FailureKind::NotExecutable {
+            detail: "the image names neither an entry point nor a command".to_owned(),
+        });
+    }
+    Ok(command)
+}
+
+/// What a run with nothing in it that could be started is made of.
+pub(super) struct Empty {
+    pub(super) dir: TempDir,
+    pub(super) image: Image,
+    pub(super) execution: Execution,
+}
+
+/// A place with nothing in it that could be started.
+pub(super) fn empty(bundles: &Path) -> io::Result<Empty> {
+    let dir = tempfile::Builder::new().prefix("check-").tempdir_in(bundles)?;
+    let image = Image::empty(dir.path())?;
+    let [inputs, output] = ["in", "out"].map(|name| dir.path().join(name));
     std::fs::create_dir(&inputs)?;
     std::fs::create_dir(&output)?;
     let execution = Execution {
@@ -64,15 +81,32 @@ pub(super) fn make_empty(bundles: &Path, id: &str, user: u32) -> io::Result<Temp
         args: vec![],
         env: vec![],
         inputs,
-        ear: Ear::default(),
         output,
         seed: B256::ZERO,
         clock: UnixSeconds(0),
         limits: Limits::for_timeref(60),
+        gpus: vec![],
+        ear: Ear::default(),
     };
+    Ok(Empty { dir, image, execution })
+}
+
+/// A bundle with nothing in it that could be started.
+pub(super) fn make_empty(bundles: &Path, id: &str, user: u32) -> io::Result<TempDir> {
+    let Empty { dir, image, execution } = empty(bundles)?;
     let config = config(id, user, &image, &["/nothing".to_owned()], &execution);
-    std::fs::write(bundle.path().join("config.json"), config.to_string())?;
-    Ok(bundle)
+    std::fs::write(dir.path().join("config.json"), config.to_string())?;
+    Ok(dir)
+}
+
+/// How much of `/tmp`, and as much of `/dev/shm`, a container has.
+pub(super) fn temporary_bytes(limits: &Limits) -> u64 {
+    TEMPORARY_BYTES.min(limits.output_bytes)
+}
+
+/// The processor time of each period.
+pub(super) fn cpu_quota_us(limits: &Limits) -> u64 {
+    u64::from(limits.cpu_millis).saturating_mul(CPU_PERIOD_US) / 1_000
 }
 
 fn config(id: &str, user: u32, image: &Image, command: &[String], execution: &Execution) -> Value {
@@ -106,6 +140,7 @@ fn config(id: &str, user: u32, image: &Image, command: &[String], execution: &Ex
                 { "type": "mount" }, { "type": "cgroup" },
             ],
             "cgroupsPath": format!("/gristmill/{id}"),
+            "devices": [],
             "resources": resources(execution),
             "seccomp": seccomp::profile(),
             "maskedPaths": [
@@ -119,8 +154,77 @@ fn config(id: &str, user: u32, image: &Image, command: &[String], execution: &Ex
     })
 }
 
+/// What the GPUs of a run change in its configuration.
+#[derive(Default)]
+struct Given {
+    env: Vec<Value>,
+    devices: Vec<Value>,
+    allowed: Vec<Value>,
+    mounts: Vec<Value>,
+    hooks: BTreeMap<String, Vec<Value>>,
+}
+
+impl Given {
+    fn of(gpus: &[Gpu], user: u32) -> io::Result<Self> {
+        let mut given = Self::default();
+        for changes in gpus.iter().map(Gpu::changes) {
+            for node in &changes.nodes {
+                given.device(node, user)?;
+            }
+            given.env.extend(changes.env.iter().map(|it| json!(it)));
+            given.mounts.extend(changes.mounts.iter().map(|mount| {
+                json!({
+                    "destination": mount.container_path, "type": "bind", "source": mount.host_path,
+                    "options": ["rbind", "ro", "nosuid", "nodev"],
+                })
+            }));
+            for hook in &changes.hooks {
+                let entry = json!({ "path": hook.path, "args": hook.args, "env": hook.env });
+                given.hooks.entry(hook.hook_name.clone()).or_default().push(entry);
+            }
+        }
+        Ok(given)
+    }
+
+    /// The node belongs to the container's user, whoever may use it on this machine.
+    fn device(&mut self, node: &Node, user: u32) -> io::Result<()> {
+        let meta = std::fs::metadata(node.on_host())?;
+        let is_block = meta.file_type().is_block_device();
+        if !is_block && !meta.file_type().is_char_device() {
+            let what = format!("{} is no device", node.on_host().display());
+            return Err(io::Error::other(what));
+        }
+        let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+        let kind = if is_block { "b" } else { "c" };
+        self.devices.push(json!({
+            "path": node.path, "type": kind, "major": major, "minor": minor,
+            "fileMode": 0o660, "uid": user, "gid": user,
+        }));
+        self.allowed.push(json!({
+            "allow": true, "type": kind, "major": major, "minor": minor,
+            "access": node.permissions.as_deref().unwrap_or("rwm"),
+        }));
+        Ok(())
+    }
+
+    fn put_into(self, config: &mut Value) {
+        let mut add = |at: &str, mut what: Vec<Value>| {
+            if let Some(list) = config.pointer_mut(at).and_then(Value::as_array_mut) {
+                list.append(&mut what);
+            }
+        };
+        add("/process/env", self.env);
+        add("/mounts", self.mounts);
+        add("/linux/devices", self.devices);
+        add("/linux/resources/devices", self.allowed);
+        if !self.hooks.is_empty() {
+            config["hooks"] = json!(self.hooks);
+        }
+    }
+}
+
 /// The image's, then the task's: what the protocol says wins.
-fn environment(image: &Image, execution: &Execution) -> Vec<String> {
+pub(super) fn environment(image: &Image, execution: &Execution) -> Vec<String> {
     let mut env: Vec<String> = Vec::new();
     let task = execution.env.iter().map(|(name, value)| format!("{name}={}", **value));
     for entry in [PATH.to_owned(), "HOME=/tmp".to_owned()]
@@ -143,7 +247,7 @@ fn mounts(execution: &Execution) -> Value {
         })
     };
     let temporary = |at: &str, mode: &str| {
-        let size = format!("size={}", TEMPORARY_BYTES.min(execution.limits.output_bytes));
+        let size = format!("size={}", temporary_bytes(&execution.limits));
         json!({
             "destination": at, "type": "tmpfs", "source": "tmpfs",
             "options": ["nosuid", "nodev", mode, size],
@@ -178,7 +282,7 @@ fn resources(execution: &Execution) -> Value {
         "pids": { "limit": limits.processes },
         "cpu": {
             "period": CPU_PERIOD_US,
-            "quota": u64::from(limits.cpu_millis).saturating_mul(CPU_PERIOD_US) / 1_000,
+            "quota": cpu_quota_us(limits),
         },
     });
     if can_limit_swap() {

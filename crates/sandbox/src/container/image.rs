@@ -1,7 +1,7 @@
 //! Images: read from archives, checked, unpacked once, kept while there is room.
 //!
-//! An archive is what `docker save` writes, old or new, or an OCI layout in a tar. It may come from anybody: sizes and
-//! counts are bounded, and everything is found by digest. The image's id is the SHA-256 of its configuration, which
+//! An archive is what `docker save` writes, old or new, an OCI layout in a tar, or a layout in a directory, as pulling
+//! from a registry leaves it. It may come from anybody: sizes and counts are bounded, and everything is found by digest. The image's id is the SHA-256 of its configuration, which
 //! names its layers by their digests, so an image of a known id is never unpacked again.
 //!
 //! ```text
@@ -39,6 +39,7 @@ const CHECKED_MAX: usize = 1_000;
 /// An image, unpacked. It stays on disk as long as somebody holds it.
 #[derive(Debug)]
 pub(super) struct Image {
+    id: B256,
     dir: PathBuf,
     about: About,
 }
@@ -57,10 +58,15 @@ struct About {
 impl Image {
     /// One without any files, below that directory.
     pub(super) fn empty(dir: &Path) -> io::Result<Self> {
-        let image = Self { dir: dir.to_owned(), about: About::default() };
+        let image = Self { id: B256::ZERO, dir: dir.to_owned(), about: About::default() };
         layers::compose(&[], &image.root(), u64::MAX)
             .map_err(|failure| io::Error::other(failure.to_string()))?;
         Ok(image)
+    }
+
+    /// SHA-256 of its configuration.
+    pub(super) fn id(&self) -> B256 {
+        self.id
     }
 
     /// What to start with those arguments: they take the place of the image's own.
@@ -134,7 +140,7 @@ impl Images {
         pin: Option<B256>,
         limits: &Limits,
     ) -> Result<Arc<Image>, FailureKind> {
-        let mut found = Archive::open(archive, limits.image_bytes)?.read()?;
+        let found = Archive::open(archive, limits.image_bytes)?.read()?;
         if let Some(pin) = pin {
             self.check(archive, pin, &found)?;
         }
@@ -145,7 +151,7 @@ impl Images {
         if let Some(image) = self.known(found.id) {
             return Ok(image);
         }
-        self.unpack(&mut found, limits)?;
+        self.unpack(&found, limits)?;
         let image = self.known(found.id).ok_or_else(|| FailureKind::Host {
             doing: "keeping an image",
             detail: "it is gone at once".to_owned(),
@@ -164,8 +170,13 @@ impl Images {
         if self.checked.lock().contains(&checked) {
             return Ok(());
         }
-        let whole = File::open(archive).and_then(digest::sha256).map_err(host(doing))?;
-        if whole != pin {
+        // A directory has no digest of its own.
+        let whole = if meta.is_dir() {
+            None
+        } else {
+            Some(File::open(archive).and_then(digest::sha256).map_err(host(doing))?)
+        };
+        if whole != Some(pin) {
             return Err(FailureKind::OtherImage { found: found.id.to_string() });
         }
         let mut known = self.checked.lock();
@@ -186,16 +197,16 @@ impl Images {
         let about: About = serde_json::from_slice(&about).ok()?;
         // When it was last used, for throwing out.
         let _ = File::create(dir.join("used"));
-        let image = Arc::new(Image { dir, about });
+        let image = Arc::new(Image { id, dir, about });
         live.retain(|_, image| image.strong_count() > 0);
         live.insert(id, Arc::downgrade(&image));
         Some(image)
     }
 
-    fn unpack(&self, found: &mut Found, limits: &Limits) -> Result<(), FailureKind> {
+    fn unpack(&self, found: &Found, limits: &Limits) -> Result<(), FailureKind> {
         let mut budget = Budget::of(limits.image_bytes);
         let mut dirs = Vec::with_capacity(found.layers.len());
-        for (layer, diff_id) in found.layers.clone().iter().zip(&found.diff_ids) {
+        for (layer, diff_id) in found.layers.iter().zip(&found.diff_ids) {
             let dir = self.layers.join(hex::encode(diff_id));
             if dir.exists() {
                 tracing::debug!(layer = %diff_id, "layer is here");
@@ -299,11 +310,13 @@ struct Found {
     diff_ids: Vec<B256>,
 }
 
-/// A tar whose files can be read in any order.
+/// An image's files, which can be read in any order.
 #[derive(Debug)]
-struct Archive {
-    file: File,
-    files: HashMap<String, (u64, u64)>,
+enum Archive {
+    /// In a tar: where each is, and how long.
+    Tar { file: File, files: HashMap<String, (u64, u64)> },
+    /// In a directory, which is this machine's own: only blobs are looked for there, and the index.
+    Layout(PathBuf),
 }
 
 /// `manifest.json` of `docker save`.
@@ -362,6 +375,9 @@ struct RootFs {
 impl Archive {
     fn open(path: &Path, max_bytes: u64) -> Result<Self, FailureKind> {
         let doing = "reading an image";
+        if path.is_dir() {
+            return Ok(Self::Layout(path.to_owned()));
+        }
         let file = File::open(path).map_err(host(doing))?;
         let bytes = file.metadata().map_err(host(doing))?.len();
         if bytes > max_bytes {
@@ -386,20 +402,27 @@ impl Archive {
             }
         }
         drop(tar);
-        Ok(Self { file, files })
+        Ok(Self::Tar { file, files })
     }
 
-    fn read(mut self) -> Result<Found, FailureKind> {
-        if self.files.contains_key("index.json") {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Tar { files, .. } => files.contains_key(name),
+            Self::Layout(_) => name == "index.json",
+        }
+    }
+
+    fn read(self) -> Result<Found, FailureKind> {
+        if self.has("index.json") {
             self.read_layout()
-        } else if self.files.contains_key("manifest.json") {
+        } else if self.has("manifest.json") {
             self.read_saved()
         } else {
             Err(bad("its archive has neither index.json nor manifest.json"))
         }
     }
 
-    fn read_layout(&mut self) -> Result<Found, FailureKind> {
+    fn read_layout(self) -> Result<Found, FailureKind> {
         let index = self.small("index.json")?;
         let mut digests = Vec::new();
         let mut manifest: Manifest = parse("index.json", &index)?;
@@ -419,7 +442,7 @@ impl Archive {
         self.found(id, digests, &config, layers)
     }
 
-    fn read_saved(&mut self) -> Result<Found, FailureKind> {
+    fn read_saved(self) -> Result<Found, FailureKind> {
         let saved = self.small("manifest.json")?;
         let saved: Vec<Saved> = parse("manifest.json", &saved)?;
         let [saved] = <[Saved; 1]>::try_from(saved)
@@ -430,7 +453,7 @@ impl Archive {
     }
 
     fn found(
-        &mut self,
+        self,
         id: B256,
         digests: Vec<B256>,
         config: &[u8],
@@ -465,23 +488,27 @@ impl Archive {
             layers: vec![],
             bytes: 0,
         };
-        let archive = Self {
-            file: self.file.try_clone().map_err(host("reading an image"))?,
-            files: std::mem::take(&mut self.files),
-        };
-        Ok(Found { archive, id, digests, about, layers, diff_ids })
+        Ok(Found { archive: self, id, digests, about, layers, diff_ids })
     }
 
-    fn at(&mut self, name: &str) -> Result<Take<&File>, FailureKind> {
-        let (from, bytes) = *self
-            .files
-            .get(name)
-            .ok_or_else(|| bad(format!("its archive has no {}", short(name))))?;
-        self.file.seek(SeekFrom::Start(from)).map_err(host("reading an image"))?;
-        Ok((&self.file).take(bytes))
+    fn at(&self, name: &str) -> Result<Take<File>, FailureKind> {
+        let absent = || bad(format!("its archive has no {}", short(name)));
+        let open = |path: &Path| File::open(path).map_err(|_| absent());
+        match self {
+            Self::Tar { file, files } => {
+                let (from, bytes) = *files.get(name).ok_or_else(absent)?;
+                let positioned = || {
+                    let mut file = file.try_clone()?;
+                    file.seek(SeekFrom::Start(from))?;
+                    Ok(file.take(bytes))
+                };
+                positioned().map_err(host("reading an image"))
+            }
+            Self::Layout(dir) => Ok(open(&dir.join(name))?.take(u64::MAX)),
+        }
     }
 
-    fn small(&mut self, name: &str) -> Result<Vec<u8>, FailureKind> {
+    fn small(&self, name: &str) -> Result<Vec<u8>, FailureKind> {
         let mut bytes = Vec::new();
         let read = self.at(name)?.take(JSON_BYTES_MAX + 1).read_to_end(&mut bytes);
         read.map_err(host("reading an image"))?;
@@ -492,7 +519,7 @@ impl Archive {
     }
 
     /// A small file that is what its name says.
-    fn blob(&mut self, digest: B256) -> Result<Vec<u8>, FailureKind> {
+    fn blob(&self, digest: B256) -> Result<Vec<u8>, FailureKind> {
         let bytes = self.small(&blob_name(digest))?;
         let found = B256::from_slice(&Sha256::digest(&bytes));
         if found != digest {
@@ -502,7 +529,7 @@ impl Archive {
     }
 
     /// A layer's tar, decompressed as it is read.
-    fn layer(&mut self, name: &str) -> Result<Box<dyn Read + '_>, FailureKind> {
+    fn layer(&self, name: &str) -> Result<Box<dyn Read>, FailureKind> {
         let mut magic = [0; 4];
         let _ = self.at(name)?.read(&mut magic).map_err(host("reading an image"))?;
         let layer = BufReader::with_capacity(64 << 10, self.at(name)?);

@@ -1,4 +1,5 @@
-//! Container images, run directly by an OCI runtime (runc or crun): no daemon, no registry, no network.
+//! Container images, run directly by an OCI runtime (runc or crun), or else by a daemon ([`Daemon`]). Nothing is fetched
+//! here, and containers have no network.
 //!
 //! ```text
 //!   archive (docker save, OCI layout) ──► images: layers unpacked once, shared by hard links, every digest checked
@@ -19,6 +20,7 @@
 //! it may keep before it is stopped.
 
 mod bundle;
+mod daemon;
 mod image;
 mod layers;
 mod oci;
@@ -32,6 +34,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+pub use self::daemon::{Daemon, find_daemon};
 use self::image::Images;
 use self::oci::Oci;
 use crate::failure::host;
@@ -53,6 +56,12 @@ pub enum Unavailable {
     /// There is no OCI runtime.
     #[error("there is neither runc nor crun on this machine")]
     NoRuntime,
+    /// There is no daemon.
+    #[error("no Docker or Podman daemon listens on this machine")]
+    NoDaemon,
+    /// The operator wants none.
+    #[error("containers are switched off")]
+    Off,
     /// There is one, but who starts it may not make namespaces and control groups.
     #[error("{} needs to be started by root to isolate containers", program.display())]
     NotRoot {
@@ -62,7 +71,7 @@ pub enum Unavailable {
     /// It cannot make containers here, as inside of a container that may not.
     #[error("{} cannot make containers here: {words}", program.display())]
     Refused {
-        /// The runtime.
+        /// The runtime, or the socket of the daemon.
         program: PathBuf,
         /// Its words.
         words: String,
@@ -78,8 +87,14 @@ impl Unavailable {
     /// What makes containers run.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::NoRuntime => "install runc or crun (Debian: apt-get install runc)",
-            Self::NotRoot { .. } => "start the worker as root, or leave containers to others",
+            Self::NoRuntime => {
+                "install runc or crun (Debian: apt-get install runc), or run Docker or Podman"
+            }
+            Self::NoDaemon => {
+                "start Docker, or podman system service, and let the worker's user reach its socket"
+            }
+            Self::Off => "set worker.containers to auto",
+            Self::NotRoot { .. } => "start the worker as root, or run Docker or Podman",
             Self::Refused { .. } => {
                 "start the worker outside of containers, or in one that may make namespaces, mounts and control groups"
             }

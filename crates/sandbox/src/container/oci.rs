@@ -37,10 +37,7 @@ pub(super) struct Oci {
 impl Oci {
     pub(super) fn open(program: PathBuf, state: PathBuf, place: &Path) -> io::Result<Self> {
         crate::run::private_dir(&state)?;
-        let mut hash = alloy_primitives::Keccak256::new();
-        hash.update(place.as_os_str().as_encoded_bytes());
-        let prefix = alloy_primitives::hex::encode(&hash.finalize()[..6]);
-        Ok(Self { program, state, prefix })
+        Ok(Self { program, state, prefix: prefix_of(place) })
     }
 
     /// The name of a container, unlike any other that runs.
@@ -125,6 +122,13 @@ impl Oci {
         let told = runtime_error(&log);
         conclude(ended, told, &execution.limits)
     }
+}
+
+/// What tells the sandbox in that place from others on the machine.
+pub(super) fn prefix_of(place: &Path) -> String {
+    let mut hash = alloy_primitives::Keccak256::new();
+    hash.update(place.as_os_str().as_encoded_bytes());
+    alloy_primitives::hex::encode(&hash.finalize()[..6])
 }
 
 /// A container that is ended when this goes, however that comes about.
@@ -273,7 +277,8 @@ async fn captured(capture: Capture) -> (Bytes, bool) {
     }
 }
 
-async fn overflow(output: PathBuf, limits: Limits) -> Option<FailureKind> {
+/// Whether there is more output than may be.
+pub(super) async fn overflow(output: PathBuf, limits: Limits) -> Option<FailureKind> {
     let listed = tokio::task::spawn_blocking(move || {
         list(&output, limits.output_entries, limits.output_bytes)
     });

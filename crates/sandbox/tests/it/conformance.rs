@@ -80,6 +80,7 @@ impl Bench {
                 processes: 32,
                 ..Limits::for_timeref(300)
             },
+            gpus: 0,
         }
     }
 

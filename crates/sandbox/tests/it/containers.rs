@@ -29,6 +29,7 @@ fn job(containers: &Containers, image: &Path, args: &[&str]) -> Job {
         seed: B256::ZERO,
         clock: UnixSeconds(0),
         limits: Limits { processes: 32, memory_bytes: 128 << 20, ..Limits::for_timeref(300) },
+        gpus: 0,
     }
 }
 

@@ -62,6 +62,7 @@ fn job(program: &[u8]) -> Job {
             output_bytes: 1 << 20,
             ..Limits::for_timeref(60)
         },
+        gpus: 0,
     }
 }
 
