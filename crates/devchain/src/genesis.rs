@@ -2,9 +2,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use alloy_consensus::Header;
-use alloy_primitives::B256;
-
 use crate::{
     Config, DevAccount, Error,
     clock::Clock,
@@ -12,6 +9,7 @@ use crate::{
     shared::{Head, empty_header},
     storage::{Account, Block, BlockHead, Changes, Database, StorageError},
 };
+use alloy_consensus::Header;
 
 /// Writes the first block, with everybody's balance.
 pub(crate) fn write(
@@ -24,19 +22,17 @@ pub(crate) fn write(
     for (address, balance) in own.chain(config.extra_balances.iter().copied()) {
         changes.set_account(address, Some(Account { balance, ..Account::default() }));
     }
-    let header = Header {
-        state_root: changes.root_after(B256::ZERO),
+    let mut header = Header {
         timestamp: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs()),
         gas_limit: config.gas_limit,
         base_fee_per_gas: Some(config.min_base_fee),
         beneficiary: config.coinbase,
         ..empty_header()
     };
-    let head = BlockHead { hash: header.hash_slow(), version: 0, transactions: 0, header };
-    let block = Block { head, transactions: Vec::new() };
     database.write(|writer| {
-        writer.apply(0, &changes)?;
-        writer.add_block(&block)
+        header.state_root = writer.apply(0, &changes)?;
+        let head = BlockHead { hash: header.hash_slow(), version: 0, transactions: 0, header };
+        writer.add_block(&Block { head, transactions: Vec::new() })
     })
 }
 

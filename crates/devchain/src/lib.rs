@@ -23,8 +23,9 @@
 //!   an end. (With no data directory the database itself is in memory.)
 //!
 //! # What does not
-//! - `stateRoot` is a digest chained over all changes, not a Merkle root; so there is no `eth_getProof`. Transaction and
-//!   receipt roots, blooms and hashes are real.
+//! - A change by a development method is in the state at once, and in the `stateRoot` of the *next* block: what is
+//!   proven at the newest block in between is not what its header says. Otherwise all roots are real, and `eth_getProof`
+//!   answers as far back as 50,000 changed places allow.
 //! - Prague rules with all their precompiles (those for BLS12-381 and KZG in pure Rust, slower than the usual C), but no
 //!   beacon chain: no withdrawals, no blobs (type 3 transactions are refused), no system calls (EIP-2935, EIP-4788).
 //! - Safe and finalized mean latest. Only the operator can undo blocks, with `anvil_reorg`, `anvil_rollback` or
@@ -33,7 +34,7 @@
 //! - No tracing (`debug_*`), no history of who sent what beyond the blocks themselves.
 //!
 //! # What it understands
-//! - `eth_*` as ethers v6, viem and alloy use it: blocks, transactions of types 0, 1, 2 and 4, receipts, calls with
+//! - `eth_*` as ethers v6, viem and alloy use it: blocks, transactions of types 0, 1, 2 and 4, receipts, proofs, calls with
 //!   overrides of state and block, estimates, access lists, fee history, logs, filters; `eth_subscribe` to `newHeads`,
 //!   `logs` and `newPendingTransactions` on a websocket. `net_*`, `web3_*`, `personal_sign`.
 //! - Accounts of [`Config::mnemonic`] are unlocked: `eth_sendTransaction`, `eth_sign`, `eth_signTypedData_v4`.

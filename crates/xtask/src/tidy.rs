@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Rooms by floor; an import may only go to a lower floor, or stay on the floors where `SIDEWAYS` says so.
 const FLOORS: [&[&str]; 6] = [
     &["primitives"],
-    &["orders", "verdict", "tasks", "seal"],
+    &["orders", "verdict", "tasks", "seal", "receipts"],
     &["bindings", "chain", "devchain", "store", "blobs", "sandbox", "wire"],
     &["orderbook", "scheduler", "worker", "vault"],
     &["gristmill"],

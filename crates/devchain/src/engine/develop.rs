@@ -49,7 +49,8 @@ impl Engine {
         self.shared.pool.lock().clear();
     }
 
-    /// An edit is a version of its own that belongs to the head block, so that history and undoing know it.
+    /// An edit is a version of its own that belongs to the head block, so that history and undoing know it. The head
+    /// block's header is what it was; the next one's root has the edit in it.
     fn write_edit(&mut self) -> Result<(), StorageError> {
         let changes = self.overlay.take_changes();
         let mut head = self.head.block.clone();

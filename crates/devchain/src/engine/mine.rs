@@ -58,27 +58,30 @@ impl Engine {
         };
         let changes = self.overlay.take_changes();
         seal(&mut header, &transactions);
-        header.state_root = changes.root_after(self.head.block.header.state_root);
-        let head = BlockHead {
-            hash: header.hash_slow(),
-            version: self.head.block.version + 1,
-            transactions: transactions.len().try_into().unwrap_or(u32::MAX),
-            header,
-        };
-        let block = Arc::new(Block { head, transactions });
-        let prune = self.prunable(&block.head)?;
+        let version = self.head.block.version + 1;
+        let prune = self.prunable(header.number)?;
         let written = self.database.write(|writer| {
-            writer.apply(block.head.version, &changes)?;
+            header.state_root = writer.apply(version, &changes)?;
+            let head = BlockHead {
+                hash: header.hash_slow(),
+                version,
+                transactions: transactions.len().try_into().unwrap_or(u32::MAX),
+                header,
+            };
+            let block = Arc::new(Block { head, transactions });
             writer.add_block(&block)?;
             if let Some(oldest) = &prune {
                 writer.prune(oldest)?;
             }
-            Ok(())
+            Ok(block)
         });
-        if let Err(error) = written {
-            self.reload()?;
-            return Err(error);
-        }
+        let block = match written {
+            Ok(block) => block,
+            Err(error) => {
+                self.reload()?;
+                return Err(error);
+            }
+        };
         self.adopt(block.head.clone())?;
         self.leave_pool(&block);
         let at_once = self.policy.mining == Mining::Instant;
@@ -172,9 +175,9 @@ impl Engine {
         }
     }
 
-    /// The block whose state becomes the oldest that can be told, once `head` is mined.
-    fn prunable(&self, head: &BlockHead) -> Result<Option<BlockHead>, StorageError> {
-        let Some(mut oldest) = head.header.number.checked_sub(self.policy.history) else {
+    /// The block whose state becomes the oldest that can be told, once the block of that number is mined.
+    fn prunable(&self, number: u64) -> Result<Option<BlockHead>, StorageError> {
+        let Some(mut oldest) = number.checked_sub(self.policy.history) else {
             return Ok(None);
         };
         // Going back to a snapshot needs the history since then.

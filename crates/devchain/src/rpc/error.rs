@@ -85,7 +85,9 @@ fn revert_reason(output: &[u8]) -> Option<String> {
 impl From<StorageError> for RequestError {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Pruned { .. } => Self::refused(error.to_string()),
+            StorageError::Pruned { .. } | StorageError::ProofsPruned { .. } => {
+                Self::refused(error.to_string())
+            }
             StorageError::Redb(_) | StorageError::Corrupt(_) => Self::internal(error.to_string()),
         }
     }

@@ -95,6 +95,7 @@ impl Rpc {
             "getTransactionCount" => self.get_transaction_count(params),
             "getCode" => self.get_code(params),
             "getStorageAt" => self.get_storage_at(params),
+            "getProof" => self.get_proof(params).await,
             "gasPrice" => self.gas_price(),
             "blobBaseFee" => quantity(1),
             "protocolVersion" => quantity(0x44),

@@ -4,7 +4,7 @@ use alloy_consensus::Transaction as _;
 use alloy_eips::eip2718::Encodable2718 as _;
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::{BlockId, BlockNumberOrTag, FeeHistory};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Answer, RequestError, Rpc, answer, params::Params, quantity, shapes};
 use crate::{
@@ -17,6 +17,9 @@ pub(super) const PRIORITY_FEE: U64 = U64::ZERO;
 
 /// Blocks that one fee history may span, as in geth.
 const FEE_HISTORY_MAX: u64 = 1_024;
+
+/// Slots that one proof may be about.
+const PROOF_SLOTS_MAX: usize = 1_024;
 
 impl Rpc {
     pub(super) fn get_block(&self, name: &str, params: &Params) -> Answer {
@@ -124,6 +127,17 @@ impl Rpc {
         answer(B256::from(value))
     }
 
+    pub(super) async fn get_proof(&self, params: &Params) -> Answer {
+        let address: Address = params.get(0)?;
+        let keys: Vec<Value> = params.get(1)?;
+        if keys.len() > PROOF_SLOTS_MAX {
+            let many = format!("more than {PROOF_SLOTS_MAX} storage keys in one request");
+            return Err(RequestError::params(many));
+        }
+        let state = self.state(params.opt(2)?)?;
+        self.heavily(move |_| proof_of(&state, address, &keys)).await
+    }
+
     pub(super) fn gas_price(&self) -> Answer {
         answer(U256::from(self.head().base_fee).saturating_add(U256::from(PRIORITY_FEE)))
     }
@@ -196,6 +210,28 @@ impl Rpc {
         }
         Ok(block)
     }
+}
+
+/// As EIP-1186 has it; keys come back in the spelling they were asked in.
+fn proof_of(state: &StateAt, address: Address, keys: &[Value]) -> Answer {
+    let slot = |key: &Value| serde_json::from_value::<U256>(key.clone());
+    let slots = keys.iter().map(slot).collect::<Result<Vec<_>, _>>();
+    let slots = slots.map_err(|error| RequestError::params(error.to_string()))?;
+    let account = state.account(address)?.unwrap_or_default();
+    let proofs = state.prove(address, &slots)?;
+    let mut storage = Vec::with_capacity(keys.len());
+    for ((key, slot), proof) in keys.iter().zip(slots).zip(proofs.slots) {
+        storage.push(json!({ "key": key, "value": state.slot(address, slot)?, "proof": proof }));
+    }
+    Ok(json!({
+        "address": address,
+        "balance": account.balance,
+        "codeHash": account.code_hash,
+        "nonce": U64::from(account.nonce),
+        "storageHash": proofs.storage_root,
+        "accountProof": proofs.account,
+        "storageProof": storage,
+    }))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio for people and fee estimators")]

@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use redb::{Durability, ReadableDatabase, ReadableTable, Table, WriteTransaction};
 
 use super::{
     StorageError,
     block::{Block, BlockHead},
-    state::{Changes, versioned},
+    roots::{self, Source},
+    state::{Account, Changes, Place, versioned},
     tables,
     view::{CodeCache, View},
 };
 use crate::Error;
 
 /// Raised whenever the meaning of a table changes.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Pages that redb may keep in memory. Its own default is a gigabyte.
 const CACHE_BYTES: usize = 24 * 1024 * 1024;
@@ -133,7 +134,19 @@ pub(crate) struct Writer<'tx> {
     state: BytesTable<'tx>,
     history: BytesTable<'tx>,
     undo: Table<'tx, u64, tables::Bytes>,
+    nodes: BytesTable<'tx>,
     codes: BytesTable<'tx>,
+}
+
+impl Source for Writer<'_> {
+    fn trie_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.nodes.get(key)?.map(|it| it.value().to_vec()))
+    }
+
+    fn newest_account(&self, address: Address) -> Result<Option<Account>, StorageError> {
+        let stored = self.state.get(Place::Account(address).key().as_slice())?;
+        Ok(stored.and_then(|it| Account::decode(it.value())))
+    }
 }
 
 impl<'tx> Writer<'tx> {
@@ -147,6 +160,7 @@ impl<'tx> Writer<'tx> {
             state: tx.open_table(tables::STATE)?,
             history: tx.open_table(tables::HISTORY)?,
             undo: tx.open_table(tables::UNDO)?,
+            nodes: tx.open_table(tables::NODES)?,
             codes: tx.open_table(tables::CODES)?,
         })
     }
@@ -170,8 +184,8 @@ impl<'tx> Writer<'tx> {
         Ok(())
     }
 
-    /// Makes `changes` the newest state and remembers what they replaced under `version`.
-    pub(crate) fn apply(&mut self, version: u64, changes: &Changes) -> Result<(), StorageError> {
+    /// Makes `changes` the newest state and remembers what they replaced under `version`. Returns the state's root.
+    pub(crate) fn apply(&mut self, version: u64, changes: &Changes) -> Result<B256, StorageError> {
         for (hash, code) in &changes.codes {
             self.codes.insert(hash.as_slice(), code.as_ref())?;
         }
@@ -184,11 +198,12 @@ impl<'tx> Writer<'tx> {
             self.history.insert(versioned(key, version).as_slice(), before.as_slice())?;
         }
         self.undo.insert(version, changed.as_slice())?;
-        Ok(())
+        self.put_nodes(changes)
     }
 
     /// Takes back every version after `version` and every block after `number`.
     pub(crate) fn rewind(&mut self, number: u64, version: u64) -> Result<(), StorageError> {
+        let mut back = Changes::default();
         while let Some(last) = self.last_version()? {
             if last <= version {
                 break;
@@ -197,8 +212,12 @@ impl<'tx> Writer<'tx> {
                 let before = self.history.remove(versioned(key.clone(), last).as_slice())?;
                 let before = before.map(|it| it.value().to_vec()).unwrap_or_default();
                 self.put_state(&key, &before)?;
+                let place = Place::of_key(&key)
+                    .ok_or_else(|| StorageError::Corrupt(format!("undo record {last}")))?;
+                back.set(place, before);
             }
         }
+        self.put_nodes(&back)?;
         while let Some(last) = self.last_block()? {
             if last <= number {
                 break;
@@ -244,18 +263,22 @@ impl<'tx> Writer<'tx> {
         Ok(before.map(|it| it.value().to_vec()).unwrap_or_default())
     }
 
+    /// Brings the tries to where the state is after `changes`.
+    fn put_nodes(&mut self, changes: &Changes) -> Result<B256, StorageError> {
+        let roots = roots::after(self, changes)?;
+        tracing::trace!(places = changes.len(), nodes = roots.nodes.len(), "state root");
+        for (key, node) in &roots.nodes {
+            match node {
+                Some(node) => self.nodes.insert(key.as_slice(), node.as_slice())?,
+                None => self.nodes.remove(key.as_slice())?,
+            };
+        }
+        Ok(roots.root)
+    }
+
     fn take_undo(&mut self, version: u64) -> Result<Vec<Vec<u8>>, StorageError> {
         let changed = self.undo.remove(version)?.map(|it| it.value().to_vec()).unwrap_or_default();
-        let mut keys = Vec::new();
-        let mut rest = changed.as_slice();
-        while let Some((&len, after)) = rest.split_first() {
-            let Some((key, after)) = after.split_at_checked(len.into()) else {
-                return Err(StorageError::Corrupt(format!("undo record {version}")));
-            };
-            keys.push(key.to_vec());
-            rest = after;
-        }
-        Ok(keys)
+        undo_keys(version, &changed)
     }
 
     fn remove_block(&mut self, number: u64) -> Result<(), StorageError> {
@@ -276,12 +299,29 @@ impl<'tx> Writer<'tx> {
     }
 }
 
+/// The keys of the places that an undo record lists.
+pub(super) fn undo_keys(version: u64, mut rest: &[u8]) -> Result<Vec<Vec<u8>>, StorageError> {
+    let mut keys = Vec::new();
+    while let Some((&len, after)) = rest.split_first() {
+        let Some((key, after)) = after.split_at_checked(len.into()) else {
+            return Err(StorageError::Corrupt(format!("undo record {version}")));
+        };
+        keys.push(key.to_vec());
+        rest = after;
+    }
+    Ok(keys)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use alloy_consensus::Header;
     use alloy_primitives::{Address, U256};
+    use alloy_trie::{
+        TrieAccount,
+        root::{state_root_unhashed, storage_root_unhashed},
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -416,12 +456,24 @@ mod tests {
             assert_eq!(account.is_none(), expected.is_zero());
             assert_eq!(state.slot(address, U256::ZERO).unwrap(), expected);
         }
+        assert_eq!(state.root().unwrap(), root_from_scratch(values));
+    }
+
+    fn root_from_scratch(values: &BTreeMap<u8, u64>) -> B256 {
+        let there = values.iter().filter(|(_, value)| **value != 0);
+        state_root_unhashed(there.map(|(owner, value)| {
+            let balance = U256::from(*value);
+            let storage_root = storage_root_unhashed([(B256::ZERO, balance)]);
+            let account = TrieAccount { balance, storage_root, ..TrieAccount::default() };
+            (Address::repeat_byte(*owner), account)
+        }))
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// At every moment, every block that is not pruned answers with what was written up to it.
+        /// At every moment, every block that is not pruned answers with what was written up to it, and has the root
+        /// that a trie made anew of that has.
         #[test]
         fn every_block_keeps_its_state(steps in prop::collection::vec(step(), 1..16)) {
             let mut chain = Chain::new();

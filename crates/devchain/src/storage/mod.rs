@@ -8,10 +8,15 @@
 //! The state is kept at its newest. For each change, `history` holds the value *before* it under (place, version), and
 //! `undo` lists the places that a version changed. A past value is then one range lookup, rolling back is walking
 //! `undo` backwards, and old history can be cut off block by block.
+//!
+//! The nodes of the state's tries are kept at their newest only (`trie`, `roots`): going back is changing them again, and
+//! a proof of a past block is made from the newest nodes with everything since then taken back in memory.
 
 mod block;
 mod database;
+mod roots;
 mod state;
+mod trie;
 mod view;
 
 pub(crate) use block::{Block, BlockHead, MinedTransaction};
@@ -28,6 +33,10 @@ pub(crate) enum StorageError {
     Corrupt(String),
     #[error("state of block {block} is pruned; this node answers from block {oldest} on")]
     Pruned { block: u64, oldest: u64 },
+    #[error(
+        "proofs of a block so long ago are pruned: more than {max} places changed since; ask for a newer block"
+    )]
+    ProofsPruned { max: usize },
 }
 
 impl revm::database_interface::DBErrorMarker for StorageError {}
@@ -79,6 +88,8 @@ mod tables {
     pub(super) const HISTORY: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("history");
     /// Version → places it changed.
     pub(super) const UNDO: TableDefinition<'_, u64, Bytes> = TableDefinition::new("undo");
+    /// Trie and path → encoded node, of the newest state; see `roots`.
+    pub(super) const NODES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("nodes");
     /// Code hash → code.
     pub(super) const CODES: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("codes");
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 
 /// An account without its storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,19 @@ impl Place {
         key
     }
 
+    /// The place of that key.
+    pub(crate) fn of_key(key: &[u8]) -> Option<Self> {
+        match key.split_first()? {
+            (0, address) => Some(Self::Account(Address::try_from(address).ok()?)),
+            (1, rest) => {
+                let (address, slot) = rest.split_at_checked(20)?;
+                let slot: [u8; 32] = slot.try_into().ok()?;
+                Some(Self::Slot(Address::from_slice(address), U256::from_be_bytes(slot)))
+            }
+            _ => None,
+        }
+    }
+
     /// The key of its value *before* `version`, in the history.
     pub(crate) fn history_key(&self, version: u64) -> Vec<u8> {
         versioned(self.key(), version)
@@ -103,26 +116,17 @@ impl Changes {
         self.places.insert(Place::Slot(address, slot), value);
     }
 
+    /// Sets a place as it stands in the tables; an empty value empties it.
+    pub(crate) fn set(&mut self, place: Place, value: Vec<u8>) {
+        self.places.insert(place, value);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Keys and new values in order; an empty value means that the place becomes empty.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Place, &[u8])> {
         self.places.iter().map(|(place, value)| (place, value.as_slice()))
-    }
-
-    /// What stands in the header as state root: a chain of digests over everything ever written.
-    ///
-    /// Two chains with the same root went through the same changes. It is not a Merkle root, so nothing can be proven
-    /// from it (there is no `eth_getProof`); it costs one hash over what changed, where a trie costs ten times as much.
-    pub(crate) fn root_after(&self, parent: B256) -> B256 {
-        if self.places.is_empty() {
-            return parent;
-        }
-        let mut bytes = Vec::with_capacity(32 + self.places.len() * 96);
-        bytes.extend_from_slice(parent.as_slice());
-        for (place, value) in &self.places {
-            bytes.extend_from_slice(&place.key());
-            bytes.push(u8::try_from(value.len()).unwrap_or(u8::MAX));
-            bytes.extend_from_slice(value);
-        }
-        keccak256(&bytes)
     }
 }

@@ -1,6 +1,9 @@
 //! Reading: the chain as of one commit.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256};
 use parking_lot::Mutex;
@@ -10,12 +13,17 @@ use revm::{database_interface::DatabaseRef, state::AccountInfo, state::Bytecode}
 use super::{
     StorageError,
     block::{BlockHead, MinedTransaction},
-    state::{Account, Place},
+    database::undo_keys,
+    roots::{self, Proofs, Source},
+    state::{Account, Changes, Place},
     tables,
 };
 
 /// Analysed code by its hash. Analysis of a large contract costs more than most calls of it.
 pub(crate) type CodeCache = Arc<Mutex<HashMap<B256, Bytecode>>>;
+
+/// Places that a proof may have to take back. They and the nodes above them are in memory meanwhile.
+const TAKEN_BACK_MAX: usize = 50_000;
 
 /// Contracts kept analysed; a market has a few dozen kinds.
 const CODE_CACHE_MAX: usize = 512;
@@ -31,6 +39,8 @@ struct Tables {
     locations: ReadOnlyTable<tables::Bytes, (u64, u32)>,
     state: ReadOnlyTable<tables::Bytes, tables::Bytes>,
     history: ReadOnlyTable<tables::Bytes, tables::Bytes>,
+    undo: ReadOnlyTable<u64, tables::Bytes>,
+    nodes: ReadOnlyTable<tables::Bytes, tables::Bytes>,
     codes: ReadOnlyTable<tables::Bytes, tables::Bytes>,
     code_cache: CodeCache,
     /// The oldest block whose state can be told.
@@ -51,6 +61,8 @@ impl View {
             locations: tx.open_table(tables::LOCATIONS)?,
             state: tx.open_table(tables::STATE)?,
             history: tx.open_table(tables::HISTORY)?,
+            undo: tx.open_table(tables::UNDO)?,
+            nodes: tx.open_table(tables::NODES)?,
             codes: tx.open_table(tables::CODES)?,
             code_cache,
             oldest: number("oldest")?,
@@ -129,6 +141,39 @@ impl StateAt {
         self.read(&Place::Slot(address, slot), U256::from_be_slice)
     }
 
+    /// What proves an account and some of its slots against the root of this state.
+    ///
+    /// # Errors
+    /// `ProofsPruned` if too much happened since.
+    pub(crate) fn prove(&self, address: Address, slots: &[U256]) -> Result<Proofs, StorageError> {
+        let back = roots::after(self, &self.since()?)?;
+        roots::prove(&Past { newest: self, nodes: back.nodes }, address, slots)
+    }
+
+    /// The Merkle root of this state.
+    #[cfg(test)]
+    pub(crate) fn root(&self) -> Result<B256, StorageError> {
+        Ok(roots::after(self, &self.since()?)?.root)
+    }
+
+    /// What takes everything back that came after this state.
+    fn since(&self) -> Result<Changes, StorageError> {
+        let mut back = Changes::default();
+        let Some(version) = self.version else { return Ok(back) };
+        for entry in self.view.0.undo.range(version.saturating_add(1)..)? {
+            let (later, changed) = entry?;
+            for key in undo_keys(later.value(), changed.value())? {
+                let unreadable = || StorageError::Corrupt(format!("undo record {}", later.value()));
+                let place = Place::of_key(&key).ok_or_else(unreadable)?;
+                back.set(place, self.read(&place, <[u8]>::to_vec)?);
+            }
+            if back.len() > TAKEN_BACK_MAX {
+                return Err(StorageError::ProofsPruned { max: TAKEN_BACK_MAX });
+            }
+        }
+        Ok(back)
+    }
+
     pub(crate) fn code_of(&self, address: Address) -> Result<Bytes, StorageError> {
         match self.account(address)? {
             Some(account) => Ok(self.code(account.code_hash)?.original_bytes()),
@@ -169,6 +214,35 @@ impl StateAt {
             Some(value) => Ok(decode(value.value())),
             None => Ok(decode(&[])),
         }
+    }
+}
+
+impl Source for StateAt {
+    fn trie_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.view.0.nodes.get(key)?.map(|it| it.value().to_vec()))
+    }
+
+    fn newest_account(&self, address: Address) -> Result<Option<Account>, StorageError> {
+        self.account(address)
+    }
+}
+
+/// The tries of a past state: the newest nodes, but for those that were made anew for it.
+struct Past<'a> {
+    newest: &'a StateAt,
+    nodes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl Source for Past<'_> {
+    fn trie_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        match self.nodes.get(key) {
+            Some(node) => Ok(node.clone()),
+            None => self.newest.trie_node(key),
+        }
+    }
+
+    fn newest_account(&self, address: Address) -> Result<Option<Account>, StorageError> {
+        self.newest.account(address)
     }
 }
 

@@ -12,6 +12,7 @@ mod develop;
 mod logs;
 mod node;
 mod persistence;
+mod proofs;
 mod subscriptions;
 mod support;
 mod transactions;
