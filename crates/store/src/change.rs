@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use crate::shelves::Known;
 use crate::{
     CategoryRow, Cursor, DealRow, LogRow, OrderRow, OrderState, Result, WorkRow, categories,
-    cursors, deals, logs, orders, work,
+    cursors, deals, logs, orders, reputations, work,
 };
 
 /// One thing to write. Putting replaces what was there under the same key, so writing a change twice is harmless.
@@ -51,6 +51,15 @@ pub enum Change {
     },
     /// A program printed something.
     PutLog(Box<LogRow>),
+    /// What is known of a worker.
+    PutReputation {
+        /// Whose opinion it is.
+        workerpool: Address,
+        /// Of whom; the zero address for all together.
+        worker: Address,
+        /// The scheduler's own text.
+        record: String,
+    },
     /// Pieces of logs up to that number are thrown away: of a task, or of all tasks of a workerpool.
     ForgetLogs {
         /// Whose.
@@ -67,8 +76,8 @@ impl Change {
         match self {
             Self::Cursor { name, cursor } => cursors::put(to, name, *cursor).await,
             Self::PutOrder(row) => orders::put(to, known, row).await,
-            Self::SetOrder { hash, state } => orders::set(to, *hash, *state).await,
-            Self::RemoveOrder(hash) => orders::remove(to, *hash).await,
+            Self::SetOrder { hash, state } => orders::set(to, known, *hash, *state).await,
+            Self::RemoveOrder(hash) => orders::remove(to, known, *hash).await,
             Self::PutDeal(row) => deals::put(to, row).await,
             Self::PutCategory(row) => categories::put(to, row).await,
             Self::ForgetAfter { block } => {
@@ -77,6 +86,9 @@ impl Change {
             }
             Self::PutWork(row) => work::put(to, row).await,
             Self::RemoveWork { worker, task } => work::remove(to, *worker, *task).await,
+            Self::PutReputation { workerpool, worker, record } => {
+                reputations::put(to, *workerpool, *worker, record).await
+            }
             Self::PutLog(row) => logs::put(to, row).await,
             Self::ForgetLogs { workerpool, task, through } => {
                 logs::forget(to, *workerpool, *task, *through).await

@@ -9,15 +9,17 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{SqlSafeStr, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::shelves::Known;
+use crate::shelves::{Known, ShelfList};
 use crate::{Change, Error, Result};
 
 /// Every step of the schema, in order, by number and name. A step that was released is never changed: a new one is added.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "market", include_str!("../migrations/0001_market.sql")),
     (2, "shelves", include_str!("../migrations/0002_shelves.sql")),
     (3, "sealed", include_str!("../migrations/0003_sealed.sql")),
     (4, "logs", include_str!("../migrations/0004_logs.sql")),
+    (5, "reputations", include_str!("../migrations/0005_reputations.sql")),
+    (6, "walking", include_str!("../migrations/0006_walking.sql")),
 ];
 
 /// How long to wait for another process that holds the file.
@@ -41,6 +43,7 @@ const IN_MEMORY: &str = "in memory";
 pub struct Store {
     pool: SqlitePool,
     pen: SqlitePool,
+    shelves: Arc<ShelfList>,
     writer: mpsc::Sender<Batch>,
 }
 
@@ -69,7 +72,7 @@ impl Store {
         let pen = open(&path, pool.clone().max_connections(1), options.clone()).await?;
         migrator().run(&pen).await.map_err(|error| unmigrated(&path, error))?;
         let readers = open(&path, pool.max_connections(READERS_MAX), options).await?;
-        Ok(Self::start(readers, pen))
+        Self::start(readers, pen).await
     }
 
     /// A database that is gone when its last clone is. Must be called within a Tokio runtime.
@@ -84,7 +87,7 @@ impl Store {
             SqliteConnectOptions::new().in_memory(true).statement_cache_capacity(STATEMENTS_MAX);
         let pool = open(IN_MEMORY, pool.test_before_acquire(false), options).await?;
         migrator().run(&pool).await.map_err(|error| unmigrated(IN_MEMORY, error))?;
-        Ok(Self::start(pool.clone(), pool))
+        Self::start(pool.clone(), pool).await
     }
 
     /// Writes all of the changes or, on an error, none. Done means that they survive the process.
@@ -107,10 +110,15 @@ impl Store {
         &self.pool
     }
 
-    fn start(pool: SqlitePool, pen: SqlitePool) -> Self {
+    pub(crate) fn shelves(&self) -> &ShelfList {
+        &self.shelves
+    }
+
+    async fn start(pool: SqlitePool, pen: SqlitePool) -> Result<Self> {
+        let shelves = Arc::new(ShelfList::open(&pen).await?);
         let (writer, queue) = mpsc::channel(QUEUE_LEN);
-        tokio::spawn(write(pen.clone(), queue));
-        Self { pool, pen, writer }
+        tokio::spawn(write(pen.clone(), Arc::clone(&shelves), queue));
+        Ok(Self { pool, pen, shelves, writer })
     }
 }
 
@@ -139,17 +147,17 @@ fn unmigrated(path: &str, error: MigrateError) -> Error {
 }
 
 /// Writes what comes, as much at once as has come meanwhile. Ends with the last clone of the store.
-async fn write(pool: SqlitePool, mut queue: mpsc::Receiver<Batch>) {
+async fn write(pool: SqlitePool, shelves: Arc<ShelfList>, mut queue: mpsc::Receiver<Batch>) {
     let mut waiting = Vec::new();
-    let mut known = Known::default();
+    let mut pen = Pen { pool, shelves, known: Known::default() };
     while queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
-        match commit(&pool, &mut known, &waiting).await {
+        match pen.commit(&waiting).await {
             Ok(()) => answer(waiting.drain(..), &Ok(())),
             Err(error) if waiting.len() == 1 => answer(waiting.drain(..), &Err(error)),
             // One of them is at fault: each stands by itself, so that the others do not fail with it.
             Err(_) => {
                 for batch in waiting.drain(..) {
-                    let outcome = commit(&pool, &mut known, std::slice::from_ref(&batch)).await;
+                    let outcome = pen.commit(std::slice::from_ref(&batch)).await;
                     answer([batch].into_iter(), &outcome);
                 }
             }
@@ -157,22 +165,35 @@ async fn write(pool: SqlitePool, mut queue: mpsc::Receiver<Batch>) {
     }
 }
 
-async fn commit(pool: &SqlitePool, known: &mut Known, batches: &[Batch]) -> Result<()> {
-    let outcome = try_commit(pool, known, batches).await;
-    if outcome.is_err() {
-        known.forget();
-    }
-    outcome
+/// Who writes, and what it keeps in mind while it does.
+struct Pen {
+    pool: SqlitePool,
+    shelves: Arc<ShelfList>,
+    known: Known,
 }
 
-async fn try_commit(pool: &SqlitePool, known: &mut Known, batches: &[Batch]) -> Result<()> {
-    // A transaction that starts as a writer waits for its turn; one that becomes a writer later would fail.
-    let begun = pool.begin_with("BEGIN IMMEDIATE").await;
-    let mut transaction = begun.map_err(Error::query("begin to write"))?;
-    for change in batches.iter().flat_map(|batch| &batch.changes) {
-        change.write(&mut transaction, known).await?;
+impl Pen {
+    async fn commit(&mut self, batches: &[Batch]) -> Result<()> {
+        let outcome = self.try_commit(batches).await;
+        if outcome.is_err() {
+            self.known.forget();
+            self.shelves.reload(&self.pool).await;
+        }
+        outcome
     }
-    transaction.commit().await.map_err(Error::query("commit what was written"))
+
+    async fn try_commit(&mut self, batches: &[Batch]) -> Result<()> {
+        // A transaction that starts as a writer waits for its turn; one that becomes a writer later would fail.
+        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        let mut transaction = begun.map_err(Error::query("begin to write"))?;
+        for change in batches.iter().flat_map(|batch| &batch.changes) {
+            change.write(&mut transaction, &mut self.known).await?;
+        }
+        let touched = self.known.take_touched(&mut transaction).await?;
+        transaction.commit().await.map_err(Error::query("commit what was written"))?;
+        self.shelves.update(touched);
+        Ok(())
+    }
 }
 
 fn answer(batches: impl Iterator<Item = Batch>, outcome: &Result<()>) {
@@ -211,7 +232,7 @@ mod tests {
         Migrator::with_migrations(vec![first]).run(&pool).await.expect("the first schema");
         sqlx::query(OLD_BOOK).execute(&pool).await.expect("orders");
         migrator().run(&pool).await.expect("the schema of today");
-        let store = Store::start(pool.clone(), pool);
+        let store = Store::start(pool.clone(), pool).await.expect("starts");
 
         let requester = Party::Admits(alloy_primitives::Address::repeat_byte(9));
         let all = OrderFilter { category: Some(1), ..OrderFilter::all(OrderKind::Workerpool) };

@@ -4,6 +4,7 @@
 //! * *orders*, *deals*, *categories*: the order book's memory;
 //! * *work*: what a worker has promised on chain and not yet finished;
 //! * *sealed*: a vault's secrets, as ciphertext;
+//! * *reputations*: what a scheduler knows of its workers beyond the chain;
 //! * *logs*: what programs printed, for a while.
 //!
 //! Reads are methods. Writes are lists of [`Change`]s, each list all or nothing: so what a block brought and the
@@ -20,7 +21,7 @@
 //! itself loses power, the last moments may be lost, and the chain, from which they came, tells them again.
 //!
 //! **Layout:** `db` the database and its writer · `change` what can be written · `cursors`, `orders`, `deals`,
-//! `categories`, `work`, `logs` a table each · `column` how values are kept · `error`.
+//! `categories`, `work`, `reputations`, `logs` a table each · `column` how values are kept · `error`.
 
 mod categories;
 mod change;
@@ -31,6 +32,7 @@ mod deals;
 mod error;
 mod logs;
 mod orders;
+mod reputations;
 mod sealed;
 mod shelves;
 mod work;

@@ -9,25 +9,39 @@
 //! count: the shelves' numbers added up, and those restricted ones
 //! ```
 //!
-//! So an answer costs as much as its page and its shelves, not as much as the book. What stands on how many shelves is
-//! the publishers' choice; beyond a limit the shelves are left aside and one index is walked in the sequence of prices.
+//! So an answer costs as much as its page and its shelves, not as much as the book. Where many shelves fit and most orders are
+//! on them, or the page is a late one, walking one index in the sequence of prices meets the page's orders sooner than
+//! looking at each shelf; that is tried first then, for so many steps. What stands on how many shelves is the
+//! publishers' choice; beyond a limit the shelves are left aside.
+//!
+//! **Layout:** here, which way is taken · `list` the shelves in memory · `sql` the questions' words.
 
-use std::collections::HashSet;
+mod list;
+mod sql;
 
 use alloy_primitives::Address;
 use orders::OrderKind;
 use primitives::Tag;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Sqlite};
+
+pub(crate) use list::{Known, ShelfList, put};
 
 use crate::column::{self, Columns};
-use crate::orders::{
-    kind_number, party_column, price_column, push_alike, push_filter, push_party, push_rest,
-    read_kind,
-};
+use crate::orders::{kind_number, push_filter, read_kind};
 use crate::{Error, OrderFilter, OrderRow, Party, Range, Result, Store};
+
+use list::Fitting;
+use sql::{push_arms, push_restricted, push_shelves, push_walk, restricted, sequence};
 
 /// Shelves that one answer is merged from.
 const SHELVES_MAX: usize = 160;
+/// Orders restricted to somebody whom a query names, of which there are so few that they are read and sorted in.
+const FEW: usize = 64;
+/// What looking at a shelf costs, in steps of a walk.
+const SHELF_STEPS: u64 = 20;
+/// How much further than expected a walk may go, and how far it may go in any case.
+const WALK_SPARE: u64 = 2;
+const WALK_STEPS_MIN: u64 = 64;
 
 /// How many orders are open, by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,9 +65,13 @@ impl Store {
     ) -> Result<(Vec<OrderRow>, u64)> {
         let filter = &tidied(filter);
         let plan = self.plan(filter).await?;
-        let rows = self.page(filter, &plan, range).await?;
+        let (rows, count) = self.page(filter, &plan, range).await?;
         let all_here = range.skip == 0 && (rows.len() as u64) < range.limit;
-        let count = if all_here { rows.len() as u64 } else { self.count_by(filter, &plan).await? };
+        let count = match count {
+            Some(count) => count,
+            None if all_here => rows.len() as u64,
+            None => self.count_by(filter, &plan).await?,
+        };
         Ok((rows, count))
     }
 
@@ -61,7 +79,7 @@ impl Store {
     pub async fn open_offers(&self, filter: &OrderFilter, range: Range) -> Result<Vec<OrderRow>> {
         let filter = &tidied(filter);
         let plan = self.plan(filter).await?;
-        self.page(filter, &plan, range).await
+        Ok(self.page(filter, &plan, range).await?.0)
     }
 
     /// How many open orders the filter lets through.
@@ -121,56 +139,129 @@ impl Store {
         if names_somebody(filter) {
             return Ok(Plan::Index);
         }
+        let fitting = match self.shelves().fitting(filter) {
+            Some(fitting) => fitting,
+            None => self.fitting_by_table(filter).await?,
+        };
+        Ok(if fitting.ids.len() > SHELVES_MAX { Plan::Walk } else { Plan::Shelves(fitting) })
+    }
+
+    /// One shelf more than is used at most, to see whether there are too many.
+    async fn fitting_by_table(&self, filter: &OrderFilter) -> Result<Fitting> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT id, open");
         push_shelves(&mut query, filter)?;
-        // One more than is used, to see whether there are too many.
         query.push(format_args!(" LIMIT {}", SHELVES_MAX + 1));
         let rows = query.build().fetch_all(self.pool()).await;
         let rows = rows.map_err(Error::query("read the shelves"))?;
-        let mut shelves = Shelves { ids: Vec::new(), open: 0 };
+        let mut fitting = Fitting::default();
         for row in &rows {
             let from = Columns(row);
-            shelves.ids.push(column::number("a shelf", from.number("id")?)?);
-            shelves.open = shelves.open.saturating_add(from.number("open")?);
+            fitting.ids.push(column::number("a shelf", from.number("id")?)?);
+            fitting.open = fitting.open.saturating_add(from.number("open")?);
         }
-        Ok(if rows.len() > SHELVES_MAX { Plan::Walk } else { Plan::Shelves(shelves) })
+        Ok(fitting)
     }
 
-    async fn page(&self, filter: &OrderFilter, plan: &Plan, range: Range) -> Result<Vec<OrderRow>> {
-        let limit = column::number("limit", range.limit)?;
-        let skip = column::number("offset", range.skip)?;
-        let mut query = match plan {
+    /// The page, and how many orders there are in all where that comes with it.
+    async fn page(
+        &self,
+        filter: &OrderFilter,
+        plan: &Plan,
+        range: Range,
+    ) -> Result<(Vec<OrderRow>, Option<u64>)> {
+        let fitting = match plan {
+            Plan::Shelves(fitting) => fitting,
             Plan::Index | Plan::Walk => {
                 let mut query = QueryBuilder::<Sqlite>::new("SELECT *");
                 push_filter(&mut query, filter)?;
                 query.push(sequence(filter.kind, ""));
-                query
-            }
-            Plan::Shelves(shelves) => {
-                let restricted = restricted(filter);
-                if shelves.ids.is_empty() && restricted.is_empty() {
-                    return Ok(Vec::new());
-                }
-                let mut query = QueryBuilder::<Sqlite>::new("SELECT orders.* FROM (");
-                push_arms(&mut query, filter, shelves, &restricted, limit.saturating_add(skip))?;
-                query.push(") AS best JOIN orders ON orders.hash = best.best_hash");
-                query.push(sequence(filter.kind, "orders."));
-                query
+                push_range(&mut query, range)?;
+                return Ok((self.fetch(query).await?, None));
             }
         };
-        query.push(" LIMIT ").push_bind(limit).push(" OFFSET ").push_bind(skip);
+        let Some(restricted) = self.few_restricted(filter).await? else {
+            return Ok((self.from_arms(filter, fitting, &restricted(filter), range).await?, None));
+        };
+        let few = restricted.len() as u64;
+        // Of what comes before the page, at most the few are restricted; the others need not be read.
+        let passed = range.skip.saturating_sub(few);
+        let before = range.skip - passed;
+        let rest = Range { skip: passed, limit: range.limit.saturating_add(before) };
+        let mut rows = self.unrestricted(filter, fitting, rest).await?;
+        rows.extend(restricted);
+        rows.sort_by(best_first);
+        let rows = rows.into_iter().skip(clamped(before)).take(clamped(range.limit)).collect();
+        let count = (!differs_within_shelves(filter)).then(|| fitting.open.saturating_add(few));
+        Ok((rows, count))
+    }
+
+    /// All orders restricted to somebody whom the query names; nothing when there are more than a few.
+    async fn few_restricted(&self, filter: &OrderFilter) -> Result<Option<Vec<OrderRow>>> {
+        let restricted = restricted(filter);
+        if restricted.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let mut query = QueryBuilder::<Sqlite>::new("");
+        for (number, restricted) in restricted.iter().enumerate() {
+            query.push(if number == 0 { "" } else { " UNION ALL " });
+            query.push("SELECT * FROM (SELECT *");
+            push_restricted(&mut query, filter, restricted)?;
+            query.push(format_args!(" LIMIT {})", FEW + 1));
+        }
+        let rows = self.fetch(query).await?;
+        Ok((rows.len() <= FEW).then_some(rows))
+    }
+
+    /// Orders on the shelves, best price first.
+    async fn unrestricted(
+        &self,
+        filter: &OrderFilter,
+        fitting: &Fitting,
+        range: Range,
+    ) -> Result<Vec<OrderRow>> {
+        if let Some(steps) = walk_steps(filter, fitting, range) {
+            let mut query = QueryBuilder::<Sqlite>::new("");
+            push_walk(&mut query, filter, &fitting.ids, steps, range)?;
+            let rows = self.fetch(query).await?;
+            // A page that is not full may only mean that the walk was not long enough.
+            if rows.len() as u64 >= range.limit {
+                return Ok(rows);
+            }
+        }
+        self.from_arms(filter, fitting, &[], range).await
+    }
+
+    async fn from_arms(
+        &self,
+        filter: &OrderFilter,
+        fitting: &Fitting,
+        restricted: &[Restricted],
+        range: Range,
+    ) -> Result<Vec<OrderRow>> {
+        if fitting.ids.is_empty() && restricted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT orders.* FROM (");
+        let most = column::number("limit", range.limit.saturating_add(range.skip))?;
+        push_arms(&mut query, filter, &fitting.ids, restricted, most)?;
+        query.push(") AS best JOIN orders ON orders.rowid = best.best_row");
+        query.push(sequence(filter.kind, "orders."));
+        push_range(&mut query, range)?;
         self.fetch(query).await
     }
 
     async fn count_by(&self, filter: &OrderFilter, plan: &Plan) -> Result<u64> {
         let open = match plan {
-            Plan::Shelves(shelves) if !differs_within_shelves(filter) => shelves.open,
-            Plan::Walk if !differs_within_shelves(filter) => {
-                let mut query =
-                    QueryBuilder::<Sqlite>::new("SELECT COALESCE(SUM(open), 0) AS counted");
-                push_shelves(&mut query, filter)?;
-                self.counted(query).await?
-            }
+            Plan::Shelves(fitting) if !differs_within_shelves(filter) => fitting.open,
+            Plan::Walk if !differs_within_shelves(filter) => match self.shelves().fitting(filter) {
+                Some(fitting) => fitting.open,
+                None => {
+                    let sum = "SELECT COALESCE(SUM(open), 0) AS counted";
+                    let mut query = QueryBuilder::<Sqlite>::new(sum);
+                    push_shelves(&mut query, filter)?;
+                    self.counted(query).await?
+                }
+            },
             _ => {
                 let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) AS counted");
                 push_filter(&mut query, filter)?;
@@ -192,68 +283,14 @@ impl Store {
     }
 }
 
-/// Shelves that are known to exist, so that they need not be made sure of for each order.
-#[derive(Debug, Default)]
-pub(crate) struct Known(HashSet<(OrderKind, u64, u64, Tag, i64)>);
-
-impl Known {
-    /// Shelves remembered at once.
-    const MAX: usize = 4_096;
-
-    /// What was written may have been taken back.
-    pub(crate) fn forget(&mut self) {
-        self.0.clear();
-    }
-}
-
-/// Sees to it that the shelf of an order exists; gives the order's `named`.
-pub(crate) async fn put(
-    to: &mut SqliteConnection,
-    known: &mut Known,
-    row: &OrderRow,
-) -> Result<i64> {
-    let [tag_0, tag_1, tag_2, tag_3] = column::tag(row.tag);
-    let named = named(row);
-    let shelf = (row.kind, row.category, row.trust, row.tag, named);
-    if known.0.contains(&shelf) {
-        return Ok(named);
-    }
-    sqlx::query(
-        "INSERT INTO shelves (id, kind, category, trust, tag_0, tag_1, tag_2, tag_3, named, open) \
-         VALUES ((SELECT COALESCE(MAX(id), 0) + 1 FROM shelves), $1, $2, $3, $4, $5, $6, $7, $8, 0) \
-         ON CONFLICT (kind, category, trust, tag_0, tag_1, tag_2, tag_3, named) DO NOTHING",
-    )
-    .bind(kind_number(row.kind))
-    .bind(column::number("the category", row.category)?)
-    .bind(column::number("the trust", row.trust)?)
-    .bind(tag_0)
-    .bind(tag_1)
-    .bind(tag_2)
-    .bind(tag_3)
-    .bind(named)
-    .execute(to)
-    .await
-    .map_err(Error::query("write a shelf"))?;
-    if known.0.len() >= Known::MAX {
-        known.forget();
-    }
-    known.0.insert(shelf);
-    Ok(named)
-}
-
 /// How a query is answered.
 enum Plan {
     /// By whom it names.
     Index,
     /// From these shelves.
-    Shelves(Shelves),
+    Shelves(Fitting),
     /// By walking all orders in the sequence of prices.
     Walk,
-}
-
-struct Shelves {
-    ids: Vec<i64>,
-    open: u64,
 }
 
 /// Orders restricted to `party`, which is `address`; the parties before it are named by nobody, so that no order is in
@@ -261,6 +298,43 @@ struct Shelves {
 struct Restricted {
     party: OrderKind,
     address: Address,
+}
+
+/// How far to walk through all open orders of the kind for that page; nothing when looking at each shelf costs less.
+fn walk_steps(filter: &OrderFilter, fitting: &Fitting, range: Range) -> Option<u64> {
+    let walks = matches!(filter.kind, OrderKind::Workerpool | OrderKind::Request);
+    let wanted = range.skip.saturating_add(range.limit);
+    if !walks || differs_within_shelves(filter) || wanted > fitting.open {
+        return None;
+    }
+    // If what fits is spread evenly.
+    let expected = u128::from(wanted) * u128::from(fitting.of) / u128::from(fitting.open.max(1));
+    let expected = u64::try_from(expected).unwrap_or(u64::MAX);
+    let shelves = fitting.ids.len() as u64;
+    let by_shelf = shelves.saturating_mul(wanted).min(fitting.open) + shelves * SHELF_STEPS;
+    let steps = expected.saturating_mul(WALK_SPARE).saturating_add(WALK_STEPS_MIN);
+    (expected < by_shelf).then_some(steps)
+}
+
+fn best_first(one: &OrderRow, other: &OrderRow) -> std::cmp::Ordering {
+    let age = |row: &OrderRow| (row.published_ms, row.hash);
+    let price = match one.kind {
+        OrderKind::App => one.app_price.cmp(&other.app_price),
+        OrderKind::Dataset => one.dataset_price.cmp(&other.dataset_price),
+        OrderKind::Workerpool => one.workerpool_price.cmp(&other.workerpool_price),
+        OrderKind::Request => other.workerpool_price.cmp(&one.workerpool_price),
+    };
+    price.then_with(|| age(one).cmp(&age(other)))
+}
+
+fn push_range(query: &mut QueryBuilder<Sqlite>, range: Range) -> Result<()> {
+    query.push(" LIMIT ").push_bind(column::number("limit", range.limit)?);
+    query.push(" OFFSET ").push_bind(column::number("offset", range.skip)?);
+    Ok(())
+}
+
+fn clamped(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// The same filter, said in the plainest way.
@@ -352,115 +426,6 @@ pub(crate) fn restricted_to_somebody(kind: OrderKind, party: OrderKind) -> Optio
     (bit != 0).then(|| format!(" AND named IN ({})", values.join(", ")))
 }
 
-fn push_shelves(query: &mut QueryBuilder<Sqlite>, filter: &OrderFilter) -> Result<()> {
-    query.push(" FROM shelves WHERE open > 0 AND kind = ").push(kind_number(filter.kind));
-    // Where the query cares whom orders are restricted to, only those restricted to nobody are found by shelf.
-    let cares = filter.parties().into_iter().filter(|(_, party)| *party != Party::Any);
-    let bits: i64 = cares.map(|(party, _)| bit(filter.kind, party)).sum();
-    if bits != 0 {
-        query.push(format_args!(" AND (named & {bits}) = 0"));
-    }
-    push_alike(query, filter)
-}
-
-fn restricted(filter: &OrderFilter) -> Vec<Restricted> {
-    let admitted = |(party, value)| match value {
-        Party::Admits(address) => Some(Restricted { party, address }),
-        _ => None,
-    };
-    filter.parties().into_iter().filter_map(admitted).collect()
-}
-
-fn push_arms(
-    query: &mut QueryBuilder<Sqlite>,
-    filter: &OrderFilter,
-    shelves: &Shelves,
-    restricted: &[Restricted],
-    limit: i64,
-) -> Result<()> {
-    let price = price_column(filter.kind);
-    let kind = kind_number(filter.kind);
-    query.push("SELECT * FROM (");
-    let mut first = true;
-    let mut begin = |query: &mut QueryBuilder<Sqlite>| {
-        query.push(if first { "" } else { " UNION ALL " });
-        first = false;
-        query.push(format_args!(
-            "SELECT * FROM (SELECT {price} AS best_price, published_ms AS best_ms, hash AS best_hash"
-        ));
-    };
-    let end = |query: &mut QueryBuilder<Sqlite>| {
-        query.push(sequence(filter.kind, "")).push(" LIMIT ").push_bind(limit).push(")");
-    };
-    for shelf in &shelves.ids {
-        begin(query);
-        query.push(format_args!(" FROM orders WHERE status = 0 AND kind = {kind} AND shelf = "));
-        query.push_bind(*shelf);
-        for (party, value) in about(filter) {
-            push_party(query, party_column(party), value);
-        }
-        push_rest(query, filter)?;
-        end(query);
-    }
-    for restricted in restricted {
-        begin(query);
-        push_restricted(query, filter, restricted)?;
-        end(query);
-    }
-    // A limit that limits nothing: without it the database would merge the arms in pairs, which takes far longer than
-    // sorting their few rows.
-    query.push(" LIMIT ").push_bind(i64::MAX);
-    let direction = if filter.kind == OrderKind::Request { " DESC" } else { "" };
-    query.push(format_args!(") AS arms ORDER BY best_price{direction}, best_ms, best_hash LIMIT "));
-    query.push_bind(limit);
-    Ok(())
-}
-
-fn push_restricted(
-    query: &mut QueryBuilder<Sqlite>,
-    filter: &OrderFilter,
-    restricted: &Restricted,
-) -> Result<()> {
-    let column = party_column(restricted.party);
-    query.push(" FROM orders WHERE status = 0 AND kind = ").push(kind_number(filter.kind));
-    query.push(restricted_to_somebody(filter.kind, restricted.party).unwrap_or_default());
-    query.push(format_args!(" AND {column} = "));
-    query.push_bind(column::address(restricted.address));
-    let mut before = true;
-    for (party, value) in filter.parties() {
-        if party == restricted.party {
-            before = false;
-            continue;
-        }
-        let value = match value {
-            Party::Admits(_) if before => Party::Nobody,
-            value => value,
-        };
-        // The plus keeps the database from choosing another index, which would find far more orders.
-        push_party(query, &format!("+{}", party_column(party)), value);
-    }
-    push_alike_unindexed(query, filter)?;
-    push_rest(query, filter)
-}
-
-/// [`push_alike`], with the one column that an index begins with made unattractive.
-pub(crate) fn push_alike_unindexed(
-    query: &mut QueryBuilder<Sqlite>,
-    filter: &OrderFilter,
-) -> Result<()> {
-    if let Some(category) = filter.category {
-        let category = column::number("the category", category)?;
-        query.push(" AND +category = ").push_bind(category);
-    }
-    push_alike(query, &OrderFilter { category: None, ..filter.clone() })
-}
-
-fn sequence(kind: OrderKind, of: &str) -> String {
-    let price = price_column(kind);
-    let direction = if kind == OrderKind::Request { " DESC" } else { "" };
-    format!(" ORDER BY {of}{price}{direction}, {of}published_ms, {of}hash")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -518,9 +483,8 @@ mod tests {
             (OrderKind::Request, "COVERING INDEX shelved_request_orders"),
         ] {
             let filter = OrderFilter { category: Some(3), ..OrderFilter::all(kind) };
-            let shelves = Shelves { ids: vec![1, 2], open: 2 };
             let mut query = QueryBuilder::<Sqlite>::new("");
-            push_arms(&mut query, &filter, &shelves, &[], 20).expect("a query");
+            push_arms(&mut query, &filter, &[1, 2], &[], 20).expect("a query");
             let plan = plan(&store, query).await;
             assert_eq!(plan.matches(index).count(), 2, "{plan}");
         }
@@ -532,6 +496,22 @@ mod tests {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*)");
         push_restricted(&mut query, &filter, &restricted(&filter)[0]).expect("a query");
         let plan = plan(&store, query).await;
-        assert!(plan.contains("open_orders_for_requester"), "{plan}");
+        let found = "open_orders_for_requester (requester=? AND kind=? AND category=?)";
+        assert!(plan.contains(found), "{plan}");
+    }
+
+    #[tokio::test]
+    async fn a_walk_reads_no_order_that_is_not_on_the_page() {
+        let store = Store::in_memory().await.expect("opens");
+        let page = Range { skip: 3, limit: 20 };
+        for (kind, index) in [
+            (OrderKind::Workerpool, "COVERING INDEX open_workerpool_orders"),
+            (OrderKind::Request, "COVERING INDEX open_request_orders"),
+        ] {
+            let mut query = QueryBuilder::<Sqlite>::new("");
+            push_walk(&mut query, &OrderFilter::all(kind), &[1, 2], 100, page).expect("a query");
+            let plan = plan(&store, query).await;
+            assert!(plan.contains(index), "{plan}");
+        }
     }
 }
