@@ -1,18 +1,21 @@
 //! A market of separate processes: chain, order book, gateway, scheduler and workers, each killed and started alone.
 //!
 //! It is put together as an operator would: the chain is served, contracts are deployed on it, a workerpool is registered,
-//! stakes are deposited, and every service is told by settings where the others are.
+//! stakes are deposited, and every service is told by settings where the others are. Between them there may be proxies that
+//! misbehave ([`crate::faults`]): then nobody but this test kit reaches a service directly.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use alloy_primitives::Address;
 use alloy_signer_local::coins_bip39::English;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use chain::Client;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Child;
@@ -20,6 +23,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::command::{Gristmill, Ran};
+use crate::faults::{Proxy, Speech, Weather};
 
 /// How long a service may take to be ready or to end; it takes far less.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -29,6 +33,8 @@ const MNEMONIC: &str = "test test test test test test test test test test test j
 const OWNER: u32 = 0;
 /// Whose account the first worker has; others follow.
 const FIRST_WORKER: u32 = 4;
+/// Whose accounts have ether and nothing else.
+const FIRST_STRANGER: u32 = 12;
 
 /// A running service. Killed when dropped.
 pub struct Service {
@@ -37,11 +43,18 @@ pub struct Service {
 }
 
 impl Service {
-    async fn start(gristmill: &Gristmill, name: &str, arguments: Vec<String>) -> Result<Self> {
+    async fn start(
+        gristmill: &Gristmill,
+        name: &str,
+        arguments: Vec<String>,
+        temp: &Path,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(temp)?;
         let path = gristmill.home().join(format!("{name}.log"));
         let log = std::fs::File::options().create(true).append(true).open(&path)?;
         let mut child = gristmill
             .command(arguments)
+            .env("TMPDIR", temp)
             .stderr(Stdio::from(log))
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
@@ -63,8 +76,13 @@ impl Service {
         &self.said
     }
 
-    fn url(&self) -> Result<Url> {
-        Ok(self.said["url"].as_str().context("a service says where it is")?.parse()?)
+    /// How it ended, if nobody asked it to.
+    pub fn ended(&mut self) -> Result<Option<String>> {
+        Ok(self.child.try_wait()?.map(|status| status.to_string()))
+    }
+
+    fn url_at(&self, key: &str) -> Result<Url> {
+        Ok(self.said[key].as_str().context("a service says where it is")?.parse()?)
     }
 
     /// Kills it in the midst of whatever it does.
@@ -83,12 +101,26 @@ impl Service {
     }
 }
 
+/// What such a market is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct ApartConfig {
+    /// Workers of its one workerpool.
+    pub workers: u32,
+    /// Whether there is a vault.
+    pub vault: bool,
+    /// A proxy before each service, with that seed; fair weather until [`Apart::storm`].
+    pub faults: Option<(u64, Weather)>,
+}
+
 /// A market of separate processes. All are killed when it is dropped.
 pub struct Apart {
     gristmill: Gristmill,
-    workers: u32,
-    settings: BTreeMap<String, String>,
-    services: BTreeMap<String, Service>,
+    config: ApartConfig,
+    settings: Mutex<BTreeMap<String, String>>,
+    services: BTreeMap<String, tokio::sync::Mutex<Option<Service>>>,
+    proxies: BTreeMap<&'static str, Proxy>,
+    /// Where the services are themselves.
+    direct: Mutex<BTreeMap<String, Url>>,
 }
 
 impl Apart {
@@ -97,12 +129,23 @@ impl Apart {
     /// # Errors
     /// If a part does not get ready; with everything it said.
     pub async fn start(gristmill: &Gristmill, workers: u32) -> Result<Self> {
+        Self::start_with(gristmill, ApartConfig { workers, vault: false, faults: None }).await
+    }
+
+    /// The same of other parts.
+    pub async fn start_with(gristmill: &Gristmill, config: ApartConfig) -> Result<Self> {
         let mut market = Self {
             gristmill: gristmill.clone(),
-            workers,
-            settings: BTreeMap::new(),
+            config,
+            settings: Mutex::default(),
             services: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            direct: Mutex::default(),
         };
+        for name in market.names() {
+            market.services.insert(name, tokio::sync::Mutex::default());
+        }
+        market.stand_between().await?;
         market.found().await?;
         for name in market.names().into_iter().filter(|name| name != "chain") {
             market.restart(&name).await?;
@@ -112,83 +155,168 @@ impl Apart {
 
     /// The names of the services: `chain`, `gateway`, `orderbook`, `scheduler`, `worker-0` and so on.
     pub fn names(&self) -> Vec<String> {
-        let fixed = ["chain", "gateway", "orderbook", "scheduler"].map(str::to_owned);
+        let fixed = ["chain", "gateway", "orderbook"].map(str::to_owned).into_iter();
         fixed
-            .into_iter()
-            .chain((0..self.workers).map(|number| format!("worker-{number}")))
+            .chain(self.config.vault.then(|| "vault".to_owned()))
+            .chain(["scheduler".to_owned()])
+            .chain((0..self.config.workers).map(|number| format!("worker-{number}")))
             .collect()
     }
 
     /// Starts a service that does not run, where it was before.
-    pub async fn restart(&mut self, name: &str) -> Result<()> {
-        let mut set = self.settings.clone();
-        let dir = |part: &str| self.gristmill.home().join(part).display().to_string();
-        let verb: Vec<&str> = match name {
-            "chain" => vec!["chain", "serve"],
-            _ if name.starts_with("worker-") => {
-                set.insert("worker.data_dir".into(), dir(name));
-                set.insert("worker.key_file".into(), self.key_file(self.worker_index(name)?)?);
-                vec!["worker"]
+    pub async fn restart(&self, name: &str) -> Result<()> {
+        let mut place = self.place(name)?.lock().await;
+        ensure!(place.is_none(), "{name} runs already");
+        let (section, arguments) = self.command_line(name)?;
+        let service = Service::start(&self.gristmill, name, arguments, &self.temp_dir(name)).await?;
+        if section != "worker" {
+            self.note_address(section, &service)?;
+        }
+        *place = Some(service);
+        Ok(())
+    }
+
+    /// How a service is started: its section of the settings, and the arguments.
+    fn command_line(&self, name: &str) -> Result<(&'static str, Vec<String>)> {
+        let mut set = self.settings.lock().clone();
+        let verb: &[&'static str] = match name {
+            "chain" => &["chain", "serve"],
+            "gateway" => &["gateway"],
+            "orderbook" => &["orderbook"],
+            "scheduler" => &["scheduler"],
+            "vault" => &["vault"],
+            _ => {
+                set.insert("worker.key_file".into(), self.key_file(worker_index(name)?)?);
+                &["worker"]
             }
-            _ => vec![name],
         };
         let section = verb[0];
-        set.entry(format!("{section}.port")).or_insert_with(|| "0".into());
-        set.insert(format!("{section}.data_dir"), dir(name));
-        if section == "worker" {
-            set.remove("worker.port");
+        set.insert(format!("{section}.data_dir"), self.data_dir(name).display().to_string());
+        if section != "worker" {
+            set.entry(format!("{section}.port")).or_insert_with(|| "0".into());
         }
         let mut arguments: Vec<String> = verb.iter().map(|part| (*part).to_owned()).collect();
         for (key, value) in &set {
             arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
         }
         arguments.push("-v".to_owned());
-        let service = Service::start(&self.gristmill, name, arguments).await?;
-        if section != "worker" {
-            let url = service.url()?;
-            let port = url.port().context("a service has a port")?;
-            self.settings.insert(format!("{section}.port"), port.to_string());
-            let known_as = match section {
-                "chain" => None,
-                "scheduler" => Some("worker.scheduler".to_owned()),
-                other => Some(format!("market.{other}")),
-            };
-            if let Some(key) = known_as {
-                self.settings.insert(key, url.to_string());
-            }
+        Ok((section, arguments))
+    }
+
+    /// Sees to it that the others find a service that has just started.
+    fn note_address(&self, section: &'static str, service: &Service) -> Result<()> {
+        let key = if section == "chain" { "ws" } else { "url" };
+        let url = service.url_at(key)?;
+        self.direct.lock().insert(section.to_owned(), url.clone());
+        let mut settings = self.settings.lock();
+        if let Some(proxy) = self.proxies.get(section) {
+            // Wherever it is the next time, the proxy stays where it is.
+            proxy.point_at(url.socket_addrs(|| None)?.first().copied().context("an address")?);
+            return Ok(());
         }
-        self.services.insert(name.to_owned(), service);
+        let port = url.port().context("a service has a port")?;
+        settings.insert(format!("{section}.port"), port.to_string());
+        settings.insert(known_as(section).to_owned(), url.to_string());
         Ok(())
     }
 
+    async fn stand_between(&mut self) -> Result<()> {
+        let Some((seed, weather)) = self.config.faults else { return Ok(()) };
+        for section in ["chain", "gateway", "orderbook", "scheduler", "vault"] {
+            let speech = if section == "chain" { Speech::JsonRpc } else { Speech::Bytes };
+            let proxy = Proxy::start(section, seed, speech, weather).await?;
+            let scheme = if section == "chain" { "ws" } else { "http" };
+            let url = format!("{scheme}://{}", SocketAddr::from(proxy.address()));
+            self.settings.lock().insert(known_as(section).to_owned(), url);
+            self.proxies.insert(section, proxy);
+        }
+        Ok(())
+    }
+
+    /// Begins or ends the misbehaviour of the proxies.
+    pub fn storm(&self, is_on: bool) {
+        self.proxies.values().for_each(|proxy| proxy.storm(is_on));
+    }
+
+    /// What each proxy did: see [`crate::faults::Harm::counts`].
+    pub fn harm(&self) -> BTreeMap<&'static str, [u64; 5]> {
+        self.proxies.iter().map(|(name, proxy)| (*name, proxy.harm().counts())).collect()
+    }
+
     /// Kills a service in the midst of whatever it does.
-    pub async fn kill(&mut self, name: &str) -> Result<()> {
-        let service = self.services.remove(name).with_context(|| format!("no {name} runs"))?;
-        service.kill().await
+    pub async fn kill(&self, name: &str) -> Result<()> {
+        self.take(name).await?.kill().await
     }
 
     /// Asks a service to end, and waits until it has.
-    pub async fn stop(&mut self, name: &str) -> Result<Option<i32>> {
-        let service = self.services.remove(name).with_context(|| format!("no {name} runs"))?;
-        service.stop().await
+    pub async fn stop(&self, name: &str) -> Result<Option<i32>> {
+        self.take(name).await?.stop().await
+    }
+
+    /// How a service ended, if it did and nobody asked it to. It is then one that does not run.
+    pub async fn ended(&self, name: &str) -> Result<Option<String>> {
+        let mut place = self.place(name)?.lock().await;
+        let Some(service) = place.as_mut() else { return Ok(None) };
+        let ended = service.ended()?;
+        if ended.is_some() {
+            *place = None;
+        }
+        Ok(ended)
+    }
+
+    fn place(&self, name: &str) -> Result<&tokio::sync::Mutex<Option<Service>>> {
+        self.services.get(name).with_context(|| format!("there is no {name}"))
+    }
+
+    async fn take(&self, name: &str) -> Result<Service> {
+        self.place(name)?.lock().await.take().with_context(|| format!("no {name} runs"))
+    }
+
+    /// Where a service keeps what it must.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.gristmill.home().join(name)
+    }
+
+    /// Where a service puts what it needs for a moment only.
+    pub fn temp_dir(&self, name: &str) -> PathBuf {
+        self.gristmill.home().join("temp").join(name)
+    }
+
+    /// Whether a service runs.
+    pub async fn runs(&self, name: &str) -> Result<bool> {
+        Ok(self.place(name)?.lock().await.is_some())
+    }
+
+    /// A setting in force for everybody.
+    fn setting(&self, key: &str) -> Result<String> {
+        self.settings.lock().get(key).cloned().with_context(|| format!("{key} is not set"))
     }
 
     /// Where requesters go.
     pub fn market(&self) -> Result<Url> {
-        Ok(self.settings["market.orderbook"].parse()?)
+        Ok(self.setting("market.orderbook")?.parse()?)
     }
 
-    /// The market's chain, as seen by anyone.
+    /// Where secrets are kept.
+    pub fn vault(&self) -> Result<Url> {
+        Ok(self.setting("market.sms")?.parse()?)
+    }
+
+    /// Where a service is itself, past its proxy: `chain`, `gateway` and so on.
+    pub fn direct(&self, section: &str) -> Result<Url> {
+        self.direct.lock().get(section).cloned().with_context(|| format!("no {section} yet"))
+    }
+
+    /// The market's chain, as seen by anyone; past the proxy.
     pub async fn client(&self) -> Result<Client> {
-        let rpc: Url = self.settings["market.rpc"].parse()?;
-        Ok(Client::connect(&rpc, self.settings["market.hub"].parse()?).await?)
+        Ok(Client::connect(&self.direct("chain")?, self.setting("market.hub")?.parse()?).await?)
     }
 
     /// A verb about this market: `--set market.rpc=…` and the like are given.
     pub async fn run(&self, verb: &[&str]) -> Result<Ran> {
         let mut arguments: Vec<String> = verb.iter().map(|part| (*part).to_owned()).collect();
         for key in ["market.rpc", "market.hub"] {
-            arguments.extend(["--set".to_owned(), format!("{key}={}", self.settings[key])]);
+            arguments.extend(["--set".to_owned(), format!("{key}={}", self.setting(key)?)]);
         }
         self.gristmill.run(arguments).await
     }
@@ -198,11 +326,19 @@ impl Apart {
         self.key_file(OWNER)
     }
 
-    async fn found(&mut self) -> Result<()> {
+    /// The key that owns everything.
+    pub fn owner(&self) -> Result<PrivateKeySigner> {
+        signer(OWNER)
+    }
+
+    /// A key that has ether and nothing else, and its file: one for each number below 4.
+    pub fn stranger(&self, number: u32) -> Result<(PrivateKeySigner, String)> {
+        Ok((signer(FIRST_STRANGER + number)?, self.key_file(FIRST_STRANGER + number)?))
+    }
+
+    async fn found(&self) -> Result<()> {
         self.restart("chain").await?;
-        let chain = &self.services["chain"];
-        let ws = chain.said()["ws"].as_str().context("the chain has a websocket")?.to_owned();
-        self.settings.insert("market.rpc".into(), ws.clone());
+        let ws = self.setting("market.rpc")?;
         let (owner, home) = (self.owner_key_file()?, self.gristmill.home().to_owned());
         let file = home.join("deployment.json").display().to_string();
         let verb =
@@ -210,17 +346,22 @@ impl Apart {
         self.gristmill.run(verb).await?.ok()?;
         let deployed: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
         let hub = deployed["contracts"]["hub"].as_str().context("a hub was deployed")?.to_owned();
-        self.settings.insert("market.hub".into(), hub);
+        self.settings.lock().insert("market.hub".into(), hub);
 
         let create = ["workerpool", "create", "--description", "Far Mill", "--key-file", &owner];
         let created = self.run(&[&create[..], &["--json"]].concat()).await?.ok()?.json()?;
         let pool = created["workerpool"].as_str().context("a workerpool was created")?.to_owned();
         let deposit = ["account", "deposit", "50000RLC", "--key-file", &owner];
         self.run(&deposit).await?.ok()?;
-        for number in 0..self.workers {
+        for number in 0..self.config.workers {
             let worker = signer(FIRST_WORKER + number)?.address().to_string();
             let stake = ["account", "deposit", "1000RLC", "--to", &worker, "--key-file", &owner];
             self.run(&stake).await?.ok()?;
+        }
+        let mut settings = self.settings.lock();
+        if let Some(url) = settings.get("worker.scheduler").cloned() {
+            settings.insert("market.workerpools.0.address".to_owned(), pool.clone());
+            settings.insert("market.workerpools.0.url".to_owned(), url);
         }
         for (key, value) in [
             ("scheduler.workerpool", pool.as_str()),
@@ -231,14 +372,9 @@ impl Apart {
             ("scheduler.offers.0.trust", "8"),
             ("scheduler.offers.0.volume", "10000"),
         ] {
-            self.settings.insert(key.to_owned(), value.to_owned());
+            settings.insert(key.to_owned(), value.to_owned());
         }
         Ok(())
-    }
-
-    fn worker_index(&self, name: &str) -> Result<u32> {
-        let number: u32 = name.strip_prefix("worker-").unwrap_or_default().parse()?;
-        Ok(FIRST_WORKER + number)
     }
 
     fn key_file(&self, index: u32) -> Result<String> {
@@ -250,6 +386,22 @@ impl Apart {
     /// The address of a worker.
     pub fn worker(&self, number: u32) -> Result<Address> {
         Ok(signer(FIRST_WORKER + number)?.address())
+    }
+}
+
+fn worker_index(name: &str) -> Result<u32> {
+    let number: u32 = name.strip_prefix("worker-").unwrap_or_default().parse()?;
+    Ok(FIRST_WORKER + number)
+}
+
+/// The setting that tells others where a service is.
+fn known_as(section: &str) -> &'static str {
+    match section {
+        "chain" => "market.rpc",
+        "scheduler" => "worker.scheduler",
+        "gateway" => "market.gateway",
+        "vault" => "market.sms",
+        _ => "market.orderbook",
     }
 }
 

@@ -18,18 +18,32 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Clone)]
 pub struct Gristmill {
     binary: PathBuf,
-    home: Arc<TempDir>,
+    home: Home,
+}
+
+#[derive(Clone)]
+enum Home {
+    Temporary(Arc<TempDir>),
+    Kept(PathBuf),
 }
 
 impl Gristmill {
     /// That binary, and a new home for it.
     pub fn new(binary: impl Into<PathBuf>) -> Result<Self> {
-        Ok(Self { binary: binary.into(), home: Arc::new(tempfile::tempdir()?) })
+        Ok(Self { binary: binary.into(), home: Home::Temporary(Arc::new(tempfile::tempdir()?)) })
     }
 
-    /// A place for the test's own files, gone at its end.
+    /// That binary, and a home that stays: a directory that is there already.
+    pub fn kept_in(binary: impl Into<PathBuf>, home: &Path) -> Result<Self> {
+        Ok(Self { binary: binary.into(), home: Home::Kept(home.canonicalize()?) })
+    }
+
+    /// A place for the test's own files, gone at its end unless it was named.
     pub fn home(&self) -> &Path {
-        self.home.path()
+        match &self.home {
+            Home::Temporary(dir) => dir.path(),
+            Home::Kept(path) => path,
+        }
     }
 
     /// Puts a file into the home.

@@ -124,6 +124,11 @@ impl House {
         &self.gristmill
     }
 
+    /// The number of its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Where the market is kept.
     pub fn data_dir(&self) -> PathBuf {
         self.config.data_dir.clone().unwrap_or_else(|| self.gristmill.home().join("market"))

@@ -4,6 +4,8 @@
 //! * [`House`] is a market kept by `gristmill up`, on a free port, in a directory of its own.
 //! * [`original`] puts the original contracts on a chain.
 //! * [`Apart`] is a market of separate processes, each killed and started alone.
+//! * [`faults`] has proxies that misbehave; [`campaign`] kills such a market while they do, and looks for what is lost.
+//! * [`Dice`] is chance that can be played again.
 //! * [`programs`] makes small WebAssembly programs, good and bad.
 //! * [`eventually`] waits for a condition, and fails with its name.
 //!
@@ -18,13 +20,17 @@
 //! market that somebody keeps on this machine.
 
 mod apart;
+pub mod campaign;
 mod command;
+mod dice;
+pub mod faults;
 mod house;
 pub mod original;
 pub mod programs;
 mod wait;
 
-pub use apart::{Apart, Service};
+pub use apart::{Apart, ApartConfig, Service};
 pub use command::{Gristmill, Ran};
+pub use dice::Dice;
 pub use house::{House, HouseConfig};
 pub use wait::eventually;
