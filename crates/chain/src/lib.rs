@@ -3,6 +3,7 @@
 //! * [`Client`] reads: deals, tasks, accounts, assets, in types of our own.
 //! * [`Client::follow`] tells what happens, from a [`Cursor`] on, every event once and in order.
 //! * [`Wallet`] sends: one lane of nonces per address, many transactions in flight.
+//! * [`Client::receipt_of`] collects what proves to anybody what came of a task.
 //! * [`calls`] says what to send, [`deploy`] puts up a whole market.
 //!
 //! ```text
@@ -25,6 +26,7 @@ mod error;
 mod events;
 mod follow;
 mod matching;
+mod proof;
 mod receipt;
 mod revert;
 mod rpc;
@@ -37,6 +39,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use events::{ChainEvent, MarketEvent};
 pub use follow::{Cursor, Follower, Update};
 pub use matching::deposit_and_match;
+pub use proof::{Collected, ProofError};
 pub use receipt::Receipt;
 pub use revert::{Reason, Revert};
 pub use types::{

@@ -7,5 +7,6 @@ mod embedded;
 mod follow;
 mod market;
 mod probe;
+mod receipts;
 mod scripted;
 mod wallet;

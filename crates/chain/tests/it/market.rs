@@ -20,22 +20,22 @@ use verdict::{authorization_hash, result_hash, result_seal, settlement_hash};
 use crate::embedded::Embedded;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const RESULTS: &[u8] = br#"{ "storage": "ipfs", "location": "/ipfs/none" }"#;
+pub(crate) const RESULTS: &[u8] = br#"{ "storage": "ipfs", "location": "/ipfs/none" }"#;
 const CATEGORY: u64 = 0;
 
 /// A market with an app, a pool and people who have money.
-struct Market {
-    node: Embedded,
-    client: Client,
-    owner: Wallet,
-    requester: Wallet,
-    scheduler: Wallet,
-    app: Address,
-    workerpool: Address,
+pub(crate) struct Market {
+    pub(crate) node: Embedded,
+    pub(crate) client: Client,
+    pub(crate) owner: Wallet,
+    pub(crate) requester: Wallet,
+    pub(crate) scheduler: Wallet,
+    pub(crate) app: Address,
+    pub(crate) workerpool: Address,
 }
 
 impl Market {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let node = Embedded::start(Mining::Instant).await;
         let everything = vec![(node.signer(0).address(), Nrlc::from_rlc(87_000_000))];
         let contracts =
@@ -64,25 +64,25 @@ impl Market {
         market
     }
 
-    async fn fund(&self, who: Address, rlc: u64) {
+    pub(crate) async fn fund(&self, who: Address, rlc: u64) {
         let call = calls::transfer_rlc(&self.client.contracts(), who, Nrlc::from_rlc(rlc));
         self.owner.execute(call).await.unwrap();
     }
 
-    async fn stake(&self, wallet: &Wallet, rlc: u64) {
+    pub(crate) async fn stake(&self, wallet: &Wallet, rlc: u64) {
         self.fund(wallet.address(), rlc).await;
         let call = calls::stake(&self.client.contracts(), Nrlc::from_rlc(rlc));
         wallet.execute(call).await.unwrap();
     }
 
-    async fn worker(&self, index: usize) -> Wallet {
+    pub(crate) async fn worker(&self, index: usize) -> Wallet {
         let wallet = Wallet::new(&self.client, self.node.signer(index)).await.unwrap();
         self.stake(&wallet, 10).await;
         wallet
     }
 
     /// Four signed orders: the app costs 1 RLC, computing 10.
-    fn quartet(&self, trust: u64, volume: u64) -> Quartet {
+    pub(crate) fn quartet(&self, trust: u64, volume: u64) -> Quartet {
         let domain = self.client.domain();
         let volume = U256::from(volume);
         let trust = U256::from(trust);
@@ -121,12 +121,12 @@ impl Market {
     }
 
     /// Deposits what is missing and makes the deal, at once.
-    async fn buy(&self, quartet: &Quartet, price: Nrlc) -> DealId {
+    pub(crate) async fn buy(&self, quartet: &Quartet, price: Nrlc) -> DealId {
         deposit_and_match(&self.requester, price, quartet).await.unwrap();
         quartet.deal_id(&self.client.domain(), U256::ZERO)
     }
 
-    fn authorization(&self, worker: Address, task: TaskId) -> Bytes {
+    pub(crate) fn authorization(&self, worker: Address, task: TaskId) -> Bytes {
         let hash = authorization_hash(worker, task, Address::ZERO);
         let signature = self.scheduler.signer().sign_message_sync(hash.as_slice()).unwrap();
         signature.as_bytes().to_vec().into()
