@@ -7,6 +7,7 @@ mod bench_book;
 mod compat;
 mod contracts;
 mod gas;
+mod sim;
 mod tidy;
 
 use std::path::Path;
@@ -32,6 +33,8 @@ enum Command {
     BenchBook(bench_book::BenchBook),
     /// Drive the official clients through every row of e2e/official/matrix.json and print docs/compatibility.md
     Compat(compat::Compat),
+    /// Simulate markets from many seeds and check what must hold
+    Sim(sim::Sim),
     /// Check walls, licences, bans and error pages
     Tidy,
 }
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(&root, &args),
         Command::BenchBook(args) => bench_book::run(&root, &args),
         Command::Compat(args) => compat::run(&root, &args),
+        Command::Sim(args) => sim::run(&args),
         Command::Tidy => tidy::run(&root),
     }
 }
