@@ -27,9 +27,9 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// A little more than any run here may write: 2,000 entries, 512 MiB.
+    /// A little more than any run here may write: 2,000 entries, 1 GiB and 64 MiB.
     fn default() -> Self {
-        Self { entries: 2_000, bytes: 512 << 20 }
+        Self { entries: 2_000, bytes: (1 << 30) + (64 << 20) }
     }
 }
 

@@ -150,11 +150,11 @@ pub enum FailureKind {
         /// How many there are.
         here: u32,
     },
-    /// What it writes to has no room left.
-    #[error("{what} is full: the program wrote all of its {limit} bytes")]
+    /// It had no room left for what it keeps while it runs.
+    #[error(
+        "the program failed, and says that a disk is full: /tmp and /dev/shm have {limit} bytes each"
+    )]
     DiskFull {
-        /// Where: `/tmp` or `/dev/shm`.
-        what: &'static str,
         /// How much there is.
         limit: u64,
     },

@@ -23,6 +23,9 @@ use crate::{Ear, EnvVar, Failure, FailureKind, Limits, Wasm, digest};
 
 /// How much of a failed program's output is kept for its owner.
 const TAIL_BYTES: usize = 4 << 10;
+/// With less room than that, it is the machine that made a program fail.
+#[cfg(target_os = "linux")]
+const DISK_BYTES_MIN: u64 = 4 << 20;
 
 /// What a [`Sandbox`] needs to know once.
 #[derive(Debug, Clone)]
@@ -498,7 +501,7 @@ fn gather(
     archive: &Path,
 ) -> Result<Gathered, FailureKind> {
     if executed.exit_code != 0 {
-        return Err(FailureKind::NonZeroExit { code: executed.exit_code });
+        return Err(why_it_failed(executed, &room.output, limits));
     }
     for (name, bytes) in [(STDOUT, &executed.stdout), (STDERR, &executed.stderr)] {
         put(&room.output.join(name), bytes).map_err(host("writing the program's output"))?;
@@ -522,6 +525,22 @@ fn gather(
     let (digest, callback_data) = digest_of(&room.output, &entries)?;
     let archive_bytes = deliver(room, &entries, archive).map_err(host("packing the result"))?;
     Ok(Gathered { digest, callback_data, archive_bytes })
+}
+
+/// Why a program says that it failed, where it can be known.
+fn why_it_failed(executed: &Executed, output: &Path, limits: &Limits) -> FailureKind {
+    #[cfg(target_os = "linux")]
+    if let Ok(disk) = rustix::fs::statvfs(output)
+        && disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_BYTES_MIN
+    {
+        let detail = "its disk is full".to_owned();
+        return FailureKind::Host { doing: "keeping the program's output", detail };
+    }
+    // The system's own words, as C libraries and runtimes of all languages print them.
+    if tail(&executed.stderr).contains("No space left on device") {
+        return FailureKind::DiskFull { limit: limits.temporary_bytes() };
+    }
+    FailureKind::NonZeroExit { code: executed.exit_code }
 }
 
 /// Writes a captured file, in place of whatever the program put under that name.

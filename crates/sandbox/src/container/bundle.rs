@@ -21,8 +21,6 @@ use crate::{Ear, FailureKind, Limits};
 
 /// Open files of one container.
 const FILES_MAX: u64 = 4_096;
-/// Bytes of `/tmp` and of `/dev/shm` each; they count as memory too.
-const TEMPORARY_BYTES: u64 = 256 << 20;
 /// The slice of time in which a processor's share is counted, in microseconds.
 pub(super) const CPU_PERIOD_US: u64 = 100_000;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -97,11 +95,6 @@ pub(super) fn make_empty(bundles: &Path, id: &str, user: u32) -> io::Result<Temp
     let config = config(id, user, &image, &["/nothing".to_owned()], &execution);
     std::fs::write(dir.path().join("config.json"), config.to_string())?;
     Ok(dir)
-}
-
-/// How much of `/tmp`, and as much of `/dev/shm`, a container has.
-pub(super) fn temporary_bytes(limits: &Limits) -> u64 {
-    TEMPORARY_BYTES.min(limits.output_bytes)
 }
 
 /// The processor time of each period.
@@ -247,7 +240,7 @@ fn mounts(execution: &Execution) -> Value {
         })
     };
     let temporary = |at: &str, mode: &str| {
-        let size = format!("size={}", temporary_bytes(&execution.limits));
+        let size = format!("size={}", execution.limits.temporary_bytes());
         json!({
             "destination": at, "type": "tmpfs", "source": "tmpfs",
             "options": ["nosuid", "nodev", mode, size],

@@ -2,7 +2,7 @@
 //! that is not root, or on a machine that has only the daemon.
 //!
 //! ```text
-//!   Images (unpacked and checked here) ──► one flat image in the daemon, `gristmill.local/image:<id>`, made once
+//!   Images (unpacked and checked here) ──► one flat image in the daemon, `gristmill.local/image-<id>`, made once
 //!                                             │
 //!   Execution ──► create (no network, read-only root, no capabilities, limits) ──► attach ──► start ──► wait ──► remove
 //! ```
@@ -13,15 +13,15 @@
 //!
 //! Nothing is logged by the daemon: output goes through the attached connection, is bounded here, and is gone.
 
-use std::io::{self, BufWriter, Write};
 use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use alloy_primitives::{B256, Bytes, hex};
+use alloy_primitives::{Bytes, hex};
 use async_trait::async_trait;
 use bollard::container::LogOutput;
 use bollard::models::{
@@ -50,8 +50,9 @@ use crate::{FailureKind, Limits, StartError};
 /// Where daemons listen, best first; rootless ones below the user's own directory.
 const SOCKETS: [&str; 3] = ["/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock"];
 const OWN_SOCKETS: [&str; 2] = ["docker.sock", "podman/podman.sock"];
-/// Images of this sandbox in the daemon's store, tagged with their ids.
-const REPOSITORY: &str = "gristmill.local/image";
+/// What images are called in the daemon's store, before their ids. The id is no tag, since Podman gives none.
+const REPOSITORY: &str = "gristmill.local/image-";
+const TAG: &str = "latest";
 /// Which sandbox a container belongs to.
 const LABEL: &str = "gristmill.sandbox";
 /// How long the daemon may take to answer; importing an image is one answer.
@@ -62,6 +63,8 @@ const OUTPUT_CHECK: Duration = Duration::from_millis(50);
 const WORDS_CHARS_MAX: usize = 400;
 /// Bytes on their way to the daemon.
 const PIPE_BYTES: usize = 256 << 10;
+/// Processes of the user that a container runs as, all containers together.
+const PROCESSES_OF_USER: u64 = 16_384;
 /// How a program ends that was killed.
 const KILLED: i64 = 137;
 
@@ -176,8 +179,8 @@ impl Daemon {
         });
         let options = CreateImageOptionsBuilder::new()
             .from_src("-")
-            .repo(REPOSITORY)
-            .tag(&hex::encode(image.id()))
+            .repo(&repository_of(image))
+            .tag(TAG)
             .build();
         let body = bollard::body_stream(chunks);
         let imported = self.api.docker.create_image(Some(options), Some(body), None);
@@ -192,18 +195,18 @@ impl Daemon {
 
     /// Makes room: the oldest images of this kind go. The daemon keeps those that something runs from.
     async fn throw_out(&self, except: &Image) -> Result<(), bollard::errors::Error> {
-        let filters = HashMap::from([("reference", vec![format!("{REPOSITORY}:*")])]);
+        let filters = HashMap::from([("reference", vec![format!("{REPOSITORY}*")])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
         let mut images = self.api.docker.list_images(Some(options)).await?;
         images.sort_by_key(|image| image.created);
         let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
         let mut bytes: u64 = images.iter().map(|image| size(image.size)).sum();
-        let kept = name_of(except);
+        let kept = repository_of(except);
         for image in images {
             if bytes <= self.cached_bytes {
                 break;
             }
-            let ours = |tag: &&String| tag.contains(REPOSITORY) && !kept.ends_with(tag.as_str());
+            let ours = |tag: &&String| tag.starts_with(REPOSITORY) && !tag.starts_with(&kept);
             for tag in image.repo_tags.iter().filter(ours) {
                 let options = RemoveImageOptionsBuilder::new().build();
                 if self.api.docker.remove_image(tag, Some(options), None).await.is_ok() {
@@ -419,7 +422,8 @@ impl Running {
         if broken.is_none() && code != 0 {
             broken = oci::overflow(execution.output.clone(), limits.clone()).await;
         }
-        if broken.is_none() && code != 0 && self.was_out_of_memory().await {
+        // Nobody else ends it with a signal; not every daemon notices who did.
+        if broken.is_none() && (code == KILLED || code != 0 && self.was_out_of_memory().await) {
             broken = Some(FailureKind::OutOfMemory { limit_bytes: limits.memory_bytes });
         }
         let (stdout, stderr) = (Bytes::from(printed.stdout), Bytes::from(printed.stderr));
@@ -509,7 +513,7 @@ impl Given {
 fn fence(limits: &Limits) -> HostConfig {
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let memory = signed(u64::try_from(limits.memory_bytes).unwrap_or(u64::MAX));
-    let temporary = bundle::temporary_bytes(limits);
+    let temporary = limits.temporary_bytes();
     let limit = |name: &str, most: u64| ResourcesUlimits {
         name: Some(name.to_owned()),
         soft: Some(signed(most)),
@@ -529,6 +533,8 @@ fn fence(limits: &Limits) -> HostConfig {
         pids_limit: Some(i64::from(limits.processes)),
         ulimits: Some(vec![
             limit("nofile", 1_024),
+            // Not what holds it back; but Podman would ask for more than it may have where it is held back itself.
+            limit("nproc", PROCESSES_OF_USER),
             limit("core", 0),
             limit("fsize", limits.output_bytes.saturating_add(1)),
         ]),
@@ -562,7 +568,11 @@ fn text(path: &Path) -> String {
 }
 
 fn name_of(image: &Image) -> String {
-    format!("{REPOSITORY}:{}", hex::encode::<B256>(image.id()))
+    format!("{}:{TAG}", repository_of(image))
+}
+
+fn repository_of(image: &Image) -> String {
+    format!("{REPOSITORY}{}", hex::encode(image.id()))
 }
 
 /// From a thread that writes to a body that is sent.

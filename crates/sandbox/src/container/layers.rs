@@ -140,6 +140,9 @@ pub(super) fn compose(layers: &[PathBuf], root: &Path, max_bytes: u64) -> Result
             fs::set_permissions(&at, Permissions::from_mode(0o755)).map_err(&disk)?;
         }
     }
+    // What is mounted there may take over the rights of what it covers.
+    let open = Permissions::from_mode(0o1777);
+    fs::set_permissions(root.join("tmp"), open).map_err(&disk)?;
     Ok(max_bytes - budget.bytes)
 }
 

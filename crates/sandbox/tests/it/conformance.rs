@@ -5,12 +5,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256, U256};
 use expect_test::{Expect, expect};
-use primitives::UnixSeconds;
-use sandbox::{Failure, Job, Kind, Limits, Outcome, Sandbox};
+use primitives::{DealId, TaskId, UnixSeconds};
+use sandbox::archive::Bounds;
+use sandbox::{CallFacts, Failure, Job, Kind, Limits, Outcome, Sandbox, env_for};
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::by_daemon;
 use crate::images::{containers, prober_image};
 use crate::programs::command;
 
@@ -32,7 +34,13 @@ enum Does {
     Nothing,
     EmptyResult,
     Callback,
+    PrintIndex,
+    Fork,
+    Gigabyte,
 }
+
+/// What the result of [`Does::Gigabyte`] has: a file that is all holes.
+const GIGABYTE: u64 = 1_000_000_000;
 
 /// A runtime under test.
 struct Bench {
@@ -45,7 +53,7 @@ fn benches() -> Vec<Bench> {
     let wasm = crate::bench();
     let mut benches =
         vec![Bench { kind: Kind::Wasm, sandbox: &wasm.sandbox, dir: wasm.dir.path() }];
-    if let Some(containers) = containers() {
+    for containers in [containers(), by_daemon()].into_iter().flatten() {
         let (sandbox, dir) = (&containers.sandbox, containers.dir.path());
         benches.push(Bench { kind: Kind::Container, sandbox, dir });
     }
@@ -117,6 +125,9 @@ fn verb(does: Does) -> &'static [&'static str] {
         Does::Nothing => &["nothing"],
         Does::EmptyResult => &["empty"],
         Does::Callback => &["call"],
+        Does::PrintIndex => &["env", "IEXEC_TASK_INDEX"],
+        Does::Fork => &["fork"],
+        Does::Gigabyte => &["gigabyte"],
     }
 }
 
@@ -201,6 +212,26 @@ fn module(does: Does) -> Vec<u8> {
             "(drop (call $fd_close (call $open (i32.const 1500) (i32.const 5))))",
         ),
         Does::Callback => declaring(r#"{"callback-data":"0x616263"}"#, ""),
+        // The third variable's value, from behind its name: FLAVOUR, IEXEC_TASK_ID, IEXEC_DEAL_ID, IEXEC_TASK_INDEX.
+        Does::PrintIndex => command(
+            "",
+            "(drop (call $env_sizes (i32.const 2000) (i32.const 2004)))
+             (drop (call $env_get (i32.const 2100) (i32.const 3000)))
+             (call $print (i32.const 1)
+               (i32.add (i32.load (i32.const 2112)) (i32.const 17)) (i32.const 1))
+             (call $declare)",
+        ),
+        // There is nothing to fork with.
+        Does::Fork => command(
+            r#"(data (i32.const 1500) "held")"#,
+            "(call $print (i32.const 1) (i32.const 1500) (i32.const 4)) (call $declare)",
+        ),
+        Does::Gigabyte => declaring(
+            r#"{"deterministic-output-path":"/iexec_out/empty"}"#,
+            &format!(
+                "(drop (call $truncate (call $open (i32.const 1500) (i32.const 5)) (i64.const {GIGABYTE})))"
+            ),
+        ),
     }
 }
 
@@ -344,4 +375,63 @@ async fn a_cancelled_run_stops() {
         cancel.cancel();
         assert_eq!(running.await.unwrap_err().code(), "GM-4190");
     }
+}
+
+#[tokio::test]
+async fn each_task_of_a_bag_is_told_its_own_index() {
+    for index in [2_u64, 7] {
+        let facts = CallFacts {
+            task: TaskId::default(),
+            deal: DealId::default(),
+            index: U256::from(index),
+            bot_first: U256::from(2),
+            bot_size: U256::from(6),
+            dataset: Address::ZERO,
+            input_names: vec!["a".to_owned(), "b".to_owned()],
+        };
+        let given = |job: &mut Job| job.env.extend(env_for(&facts));
+        let mut printed = Vec::new();
+        for bench in benches() {
+            let mut job = bench.job(Does::PrintIndex, &[]);
+            given(&mut job);
+            printed.push(String::from_utf8(bench.run(job).await.unwrap().stdout.to_vec()).unwrap());
+        }
+        assert!(printed.iter().all(|it| *it == index.to_string()), "{printed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fork_bomb_is_held_and_gone_with_its_program() {
+    check(
+        Does::Fork,
+        &[],
+        |_| {},
+        &expect!["0xc20dea4d876b5b8fb0a1814b43017030cea6d4ac30b2d9ae71b404d2faba49b5 held"],
+    )
+    .await;
+}
+
+/// The most memory that this process ever had.
+#[cfg(target_os = "linux")]
+fn peak_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_result_of_a_gigabyte_is_packed_and_checked_in_flat_memory() {
+    let before = peak_bytes();
+    for bench in benches() {
+        let mut job = bench.job(Does::Gigabyte, &[]);
+        job.limits.output_bytes = Limits::for_timeref(300).output_bytes;
+        let outcome = bench.run(job).await.unwrap();
+        assert!(outcome.archive_bytes < GIGABYTE / 100, "{}", outcome.archive_bytes);
+        let verified = sandbox::archive::verify(&outcome.archive, &Bounds::default()).unwrap();
+        assert_eq!(verified.digest, outcome.digest);
+    }
+    // Other tests run meanwhile, so this is no measure of what one result takes, only of what it does not.
+    let grown = peak_bytes() - before;
+    assert!(grown < GIGABYTE / 2, "{grown} bytes more");
 }

@@ -9,10 +9,12 @@ use std::time::Duration;
 use alloy_primitives::B256;
 use expect_test::expect;
 use primitives::UnixSeconds;
+use sandbox::gpu::{Cdi, Gpu, discover};
 use sandbox::{Config, Container, Job, Kind, Limits, Sandbox, find_runtime};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::by_daemon;
 use crate::images::{Containers, Image, containers, layer, prober, prober_image, sha256};
 
 fn job(containers: &Containers, image: &Path, args: &[&str]) -> Job {
@@ -42,7 +44,10 @@ fn stored(containers: &Containers, archive: &[u8]) -> PathBuf {
 async fn run(containers: &Containers, job: Job) -> String {
     match containers.sandbox.run(job, CancellationToken::new()).await {
         Ok(outcome) => String::from_utf8_lossy(&outcome.stdout).into_owned(),
-        Err(failure) => format!("{} {failure}", failure.code()),
+        Err(failure) => {
+            eprintln!("{}", failure.stderr_tail);
+            format!("{} {failure}", failure.code())
+        }
     }
 }
 
@@ -69,10 +74,84 @@ async fn a_container_reaches_nothing_but_its_own() {
 }
 
 #[tokio::test]
-async fn a_fork_bomb_is_held_and_gone_with_its_container() {
-    let Some(containers) = containers() else { return };
-    let bomb = job(containers, prober_image(), &["fork"]);
-    assert_eq!(run(containers, bomb).await, "held");
+async fn a_full_disk_in_a_container_has_a_name() {
+    for containers in [containers(), by_daemon()].into_iter().flatten() {
+        let mut brim = job(containers, prober_image(), &["brim"]);
+        brim.limits.output_bytes = 2 << 20;
+        let told = "GM-7021 the program failed, and says that a disk is full: /tmp and /dev/shm have 2097152 bytes each";
+        assert_eq!(run(containers, brim).await, told);
+    }
+}
+
+#[tokio::test]
+async fn a_container_by_a_daemon_reaches_nothing_but_its_own() {
+    let Some(containers) = by_daemon() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let said = run(containers, job(containers, prober_image(), &["escape", &host])).await;
+    for kept in [
+        "/etc/x kept",
+        "/iexec_in/x kept",
+        "/x kept",
+        "/proc/sys/kernel/hostname kept",
+        "network kept",
+        "CapEff: 0000000000000000",
+        "CapBnd: 0000000000000000",
+        "NoNewPrivs: 1",
+        "Seccomp: 2",
+        "root false",
+        "processes 1",
+    ] {
+        assert!(said.lines().any(|line| line == kept), "{kept}: {said}");
+    }
+}
+
+/// A GPU as a vendor's tool describes it, played by devices that every machine has.
+fn gpus(dir: &Path) -> Vec<Gpu> {
+    let spec = r#"
+cdiVersion: 0.6.0
+kind: acme.example/gpu
+devices:
+- name: "0"
+  containerEdits:
+    deviceNodes:
+    - path: /dev/acme0
+      hostPath: /dev/full
+      permissions: rw
+    env: [ACME_VISIBLE=0]
+containerEdits:
+  mounts:
+  - hostPath: DIR/driver
+    containerPath: /opt/acme/driver
+    options: [ro, bind]
+"#;
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("driver"), "version 1").unwrap();
+    fs::write(dir.join("acme.yaml"), spec.replace("DIR", &dir.display().to_string())).unwrap();
+    let gpus = discover(&Cdi { dirs: vec![dir.to_owned()], allow_hooks: false });
+    assert_eq!(gpus.len(), 1);
+    gpus
+}
+
+#[tokio::test]
+async fn a_container_is_given_the_gpus_it_asks_for_and_no_others() {
+    if containers().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let gpus = gpus(&dir.path().join("cdi"));
+    let config = Config { gpus, ..Config::new(dir.path(), 2) };
+    let runtime = Arc::new(Container::new(find_runtime().unwrap(), &config).unwrap());
+    let sandbox = Sandbox::with_runtime(&config, runtime).unwrap();
+    let here = Containers { sandbox, dir: tempfile::tempdir().unwrap() };
+    let with = |gpus: u32, args: &[&str]| Job { gpus, ..job(&here, prober_image(), args) };
+    assert_eq!(run(&here, with(1, &["open", "/dev/acme0"])).await, "opened");
+    assert_eq!(run(&here, with(1, &["show", "/opt/acme/driver"])).await, "version 1");
+    assert_eq!(run(&here, with(1, &["env", "ACME_VISIBLE"])).await, "0");
+    let absent = run(&here, with(0, &["open", "/dev/acme0"])).await;
+    assert_eq!(absent, "No such file or directory (os error 2)");
+    let many = run(&here, with(2, &["args"])).await;
+    assert_eq!(many, "GM-7020 the task wants 2 GPUs, and this worker has 1");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 mod conformance;
 #[cfg(target_os = "linux")]
 mod containers;
+#[cfg(target_os = "linux")]
+mod daemon;
 mod examples;
 mod hostile;
 #[cfg(target_os = "linux")]

@@ -110,6 +110,19 @@ fn probe(verb: &str, rest: &[String]) -> io::Result<u8> {
             }
             print!("held");
         }
+        "gigabyte" => {
+            File::create("/iexec_out/empty")?.set_len(1_000_000_000)?;
+            return declare(r#"{"deterministic-output-path":"/iexec_out/empty"}"#);
+        }
+        "brim" => {
+            for n in 0.. {
+                fs::write(format!("/tmp/{n}"), [b'x'; 65_536])?;
+            }
+        }
+        "open" => {
+            let opened = File::options().read(true).write(true).open(first);
+            print!("{}", opened.map_or_else(|error| error.to_string(), |_| "opened".to_owned()));
+        }
         "write" => fs::write(first, rest.get(1).map(String::as_str).unwrap_or_default())?,
         "show" => print!("{}", fs::read_to_string(first)?),
         other => {
