@@ -193,6 +193,14 @@ impl Blobs {
         Self::at(dir, true, limits, None)
     }
 
+    /// A store that another process serves, to look at it: nothing of it is tidied up.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn beside(dir: &Path) -> Result<Self, Error> {
+        Self::in_place(dir, true, Limits::default(), None)
+    }
+
     /// A store that lives as long as its last clone.
     ///
     /// # Errors
@@ -216,6 +224,16 @@ impl Blobs {
         if incoming.exists() {
             std::fs::remove_dir_all(&incoming).map_err(failed("tidying up"))?;
         }
+        Self::in_place(dir, durable, limits, temporary)
+    }
+
+    fn in_place(
+        dir: &Path,
+        durable: bool,
+        limits: Limits,
+        temporary: Option<TempDir>,
+    ) -> Result<Self, Error> {
+        let incoming = dir.join("incoming");
         let shelves = Shelf::ALL.map(|shelf| dir.join(shelf.dir()));
         for dir in shelves.iter().chain([&incoming, &dir.join("pins")]) {
             std::fs::create_dir_all(dir).map_err(failed("making a directory"))?;

@@ -7,6 +7,7 @@ use chain::{ContributionStatus, ErrorKind, Task, TaskStatus, TxRequest, calls};
 use primitives::TaskId;
 use verdict::{result_hash, result_seal};
 use wire::link::ToScheduler;
+use wire::scheduler::Parcel;
 
 use crate::desk::Desk;
 use crate::space::remove_file;
@@ -244,28 +245,32 @@ impl Desk {
         upload.await.unwrap_or_else(|| Err(Trouble::Upload("it is not wanted any more".to_owned())))
     }
 
+    /// Attempts count from the last that brought the upload on: a large result over a bad line takes many.
     async fn upload(&self, task: TaskId, finding: &Finding) -> Result<String, Trouble> {
-        let mut attempt = 1;
+        let refused = |error: wire::ClientError| Trouble::Upload(error.to_string());
+        let parcel = Parcel::of(&finding.archive).await.map_err(refused)?;
+        let (mut attempt, mut reached) = (1, 0);
         loop {
             let line = tokio::time::timeout(LINE_WAIT, self.voice.line()).await;
             let Ok(Some(line)) = line else {
                 return Err(Trouble::Upload("there is no connection to the scheduler".to_owned()));
             };
-            let uploaded = self.uploads.upload_result(task, &line.token, &finding.archive).await;
-            match uploaded {
+            let uploaded = self.uploads.upload_parcel(task, &line.token, &parcel).await;
+            let error = match uploaded {
                 Ok(location) if is_location(&location) => return Ok(location),
                 Ok(_) => return Err(Trouble::Upload("the scheduler names no location".to_owned())),
-                // A token is good for one connection, and that one may be over.
-                Err(error)
-                    if attempt < UPLOAD_ATTEMPTS
-                        && (error.is_retryable() || is_unauthorized(&error)) =>
-                {
-                    tracing::debug!(%task, %error, attempt, "uploading again");
-                    tokio::time::sleep(UPLOAD_PAUSE * attempt * attempt).await;
-                    attempt += 1;
-                }
-                Err(error) => return Err(Trouble::Upload(error.to_string())),
+                Err(error) => error,
+            };
+            let place = self.uploads.upload_place(task, &line.token).await.ok().flatten();
+            if let Some(place) = place.filter(|place| place.offset_bytes > reached) {
+                (attempt, reached) = (0, place.offset_bytes);
             }
+            if attempt >= UPLOAD_ATTEMPTS || !may_pass(&error) {
+                return Err(refused(error));
+            }
+            tracing::debug!(%task, %error, attempt, reached, "uploading again");
+            tokio::time::sleep(UPLOAD_PAUSE * attempt * attempt).await;
+            attempt += 1;
         }
     }
 
@@ -387,8 +392,11 @@ fn is_location(location: &str) -> bool {
         .is_some_and(|name| !name.is_empty() && name.len() <= 128 && plain(name))
 }
 
-fn is_unauthorized(error: &wire::ClientError) -> bool {
-    matches!(error, wire::ClientError::Refused { status: 401 | 403, .. })
+/// Whether an upload may go better the next time. A token is good for one connection, and that one may be over; and a part
+/// may cross with what an earlier connection still brings.
+fn may_pass(error: &wire::ClientError) -> bool {
+    error.is_retryable()
+        || matches!(error, wire::ClientError::Refused { status: 401 | 403 | 409 | 422, .. })
 }
 
 fn is_lost(error: &chain::Error) -> bool {

@@ -49,6 +49,8 @@ pub struct ClientConfig {
 pub struct WorkerLink {
     /// What uploads of results carry as `Authorization: Bearer …`.
     pub token: String,
+    /// What the scheduler understands beyond the first form of the protocol.
+    pub revision: u32,
     /// To the scheduler.
     pub sender: LinkSender<ToScheduler>,
     /// From the scheduler.
@@ -65,11 +67,11 @@ impl LinkClient {
         let nonce = B256::random();
         let mut socket = open(config, nonce).await?;
         let handshake = handshake(config, nonce, &mut socket);
-        let token = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
+        let (token, revision) = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
             .map_err(|_| LinkError::Silent)??;
         let (sender, receiver) = session::start(socket, KeepAlive::default());
-        Ok(WorkerLink { token, sender, receiver })
+        Ok(WorkerLink { token, revision, sender, receiver })
     }
 }
 
@@ -77,7 +79,7 @@ async fn handshake(
     config: &ClientConfig,
     nonce: B256,
     socket: &mut impl Socket,
-) -> Result<String, LinkError> {
+) -> Result<(String, u32), LinkError> {
     let Handshake::Hello(hello) = session::decode(&session::next_text(socket).await?)? else {
         return Err(LinkError::Protocol("the first message is not a hello".to_owned()));
     };
@@ -85,7 +87,7 @@ async fn handshake(
     let login = Handshake::Login(login(config, hello.nonce)?);
     socket.send(Frame::Text(session::encode(&login)?)).await?;
     match session::decode(&session::next_text(socket).await?)? {
-        Handshake::Welcome { token } => Ok(token),
+        Handshake::Welcome { token, revision } => Ok((token, revision)),
         Handshake::Refused { error } => Err(LinkError::Refused(error)),
         Handshake::Hello(_) | Handshake::Login(_) => {
             Err(LinkError::Protocol("a login is answered with welcome or refused".to_owned()))

@@ -43,8 +43,15 @@ pub(super) struct Login {
 pub(super) enum Handshake {
     Hello(Hello),
     Login(Login),
-    Welcome { token: String },
-    Refused { error: Failure },
+    Welcome {
+        token: String,
+        /// What the scheduler understands beyond the first form of this protocol's version.
+        #[serde(default, skip_serializing_if = "is_first")]
+        revision: u32,
+    },
+    Refused {
+        error: Failure,
+    },
 }
 
 /// What a worker needs to run a task in its enclave.
@@ -188,6 +195,57 @@ pub enum ToScheduler {
     },
     /// The worker takes no new tasks and leaves when those it has are done.
     Draining {},
+    /// A piece of what a program printed, while it runs. From revision 1.
+    Log {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// Where it printed.
+        stream: LogStream,
+        /// What, at most [`LOG_TEXT_BYTES_MAX`].
+        text: String,
+        /// Bytes before this piece that were left out, because there were too many at once.
+        #[serde(default, skip_serializing_if = "is_none")]
+        missed: u64,
+    },
+    /// The worker takes no new tasks for now: its owner uses the machine. From revision 1.
+    Paused {
+        /// Why, for who waits.
+        reason: String,
+    },
+    /// It takes tasks again. From revision 1.
+    Resumed {},
+    /// The worker gives back a task that it has not contributed to. It did not fail: another may take it, and this one
+    /// again later. From revision 1.
+    Returned {
+        /// Which task.
+        #[serde(with = "crate::json::text")]
+        task_id: TaskId,
+        /// Why, for the scheduler's log.
+        reason: String,
+    },
+    /// The programs that need not be fetched are now these; see [`Capabilities::images`](super::Capabilities::images). From
+    /// revision 1.
+    Warm {
+        /// The addresses that they are registered with.
+        images: Vec<String>,
+    },
+    /// Something that this version does not know; a scheduler that hears it goes on.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The longest piece of a log.
+pub const LOG_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Where a program printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    /// Its answer.
+    Stdout,
+    /// What it said beside.
+    Stderr,
 }
 
 /// Whose fault a failed run is.
@@ -220,4 +278,14 @@ pub struct RunFailure {
     pub stderr_tail: String,
     /// Whose fault.
     pub blame: Blame,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_first(revision: &u32) -> bool {
+    *revision == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
 }

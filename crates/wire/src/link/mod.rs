@@ -7,9 +7,10 @@
 //! worker ── GET /workers/connect?workerpool=…&nonce=… ──▶ scheduler
 //!        ◀── hello   {protocol, workerpool, scheduler, chainId, hub, nonce, proof}      the pool owner's signature
 //!        ──▶ login   {worker, signature, capabilities, holding}                         the worker's signature
-//!        ◀── welcome {token}  |  refused {error}
+//!        ◀── welcome {token, revision}  |  refused {error}
 //!        ◀── assign · contribute · settle · reveal · release
 //!                             computed · failed · contributed · unsettled · revealed · uploaded · draining ──▶
+//!                             log · paused · resumed · returned · warm (if welcome says revision ≥ 1) ──▶
 //! ```
 //!
 //! Frames are JSON text, `{"type": "…", …}`, and bounded; so are the queues on both sides. Silence is noticed through
@@ -29,12 +30,19 @@ use crate::Failure;
 
 pub use capabilities::{Capabilities, Enclave, GPUS_MAX, Gpu, IMAGES_MAX, TEXT_BYTES_MAX, warm};
 pub use client::{ClientConfig, LinkClient, WorkerLink};
-pub use message::{Blame, EnclaveTask, RunFailure, SETTLE_MAX, ToScheduler, ToWorker};
+pub use message::{
+    Blame, EnclaveTask, LOG_TEXT_BYTES_MAX, LogStream, RunFailure, SETTLE_MAX, ToScheduler,
+    ToWorker,
+};
 pub use server::{Arrival, Gate, Identity, SchedulerLink, router};
 pub use session::{LinkReceiver, LinkSender};
 
 /// The version of this protocol; both ends must speak the same.
 pub const PROTOCOL: u32 = 1;
+
+/// What a scheduler of this version understands beyond the first form of the protocol. A worker says what came later only
+/// to a scheduler that knows it, so either end may be upgraded first.
+pub const REVISION: u32 = 1;
 
 /// Where workers connect.
 pub const CONNECT_PATH: &str = "/workers/connect";

@@ -23,8 +23,8 @@ use super::message::{Handshake, Hello, Login};
 use super::proof::{self, Scope};
 use super::session::{self, FRAME_BYTES_MAX, Frame, KeepAlive, Socket};
 use super::{
-    CONNECT_PATH, Capabilities, LinkError, LinkReceiver, LinkSender, PROTOCOL, ToScheduler,
-    ToWorker,
+    CONNECT_PATH, Capabilities, LinkError, LinkReceiver, LinkSender, PROTOCOL, REVISION,
+    ToScheduler, ToWorker,
 };
 use crate::Failure;
 use crate::auth::signed_by;
@@ -170,7 +170,7 @@ async fn handshake(
     let arrival = Arrival { worker, capabilities, holding };
     match gate.admit(&arrival).await {
         Ok(token) => {
-            say(socket, &Handshake::Welcome { token }).await?;
+            say(socket, &Handshake::Welcome { token, revision: REVISION }).await?;
             Ok(arrival)
         }
         Err(failure) => refused(socket, failure).await,

@@ -85,6 +85,12 @@ impl<M: Serialize> LinkSender<M> {
         }
     }
 
+    /// Waits until everything that was queued is on its way, or the connection is closed.
+    pub async fn flushed(&self) {
+        // All places are free when nothing waits; an error means that nothing ever will be sent.
+        let _ = self.queue.reserve_many(self.queue.max_capacity()).await;
+    }
+
     /// Whether the connection is closed.
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()

@@ -7,7 +7,7 @@ use primitives::{CategoryId, DealId, OrderHash};
 
 use super::{
     Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PricePoint,
-    Published, RateLimit, Unpublish, Why, WhyQuery,
+    Published, RateLimit, Reputation, Unpublish, Why, WhyQuery,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::json::ShapeError;
@@ -62,6 +62,12 @@ pub trait MarketApi: Send + Sync + 'static {
     async fn why(&self, query: &WhyQuery) -> Result<Why, ApiError> {
         let _ = query;
         Err(ApiError::NotFound("explanation"))
+    }
+
+    /// How the last tasks of a workerpool ended.
+    async fn reputation(&self, workerpool: Address) -> Result<Reputation, ApiError> {
+        let _ = workerpool;
+        Ok(Reputation::default())
     }
 
     /// What computing in a category cost in its last deals, newest first.

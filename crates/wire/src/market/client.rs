@@ -1,5 +1,6 @@
 //! Asking an order book.
 
+use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
 use orders::OrderKind;
 use primitives::{CategoryId, DealId, OrderHash};
@@ -9,7 +10,7 @@ use url::Url;
 
 use super::{
     Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PageRequest,
-    Published, Unpublish, Why, WhyQuery,
+    Published, Reputation, Unpublish, Why, WhyQuery,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::http::{ClientError, Http};
@@ -51,6 +52,12 @@ impl MarketClient {
             let text = hash.as_str().unwrap_or_default();
             crate::json::parse_bytes32("orderHash", text).map(OrderHash)
         })
+    }
+
+    /// How the last tasks of a workerpool ended.
+    pub async fn reputation(&self, workerpool: Address) -> Result<Reputation, ClientError> {
+        let answer = self.get(&format!("/workerpools/{workerpool}/reputation"), Vec::new()).await?;
+        self.read(&answer, "reputation", Reputation::from_json)
     }
 
     /// A page of open orders, best price first.

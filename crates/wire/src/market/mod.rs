@@ -29,7 +29,9 @@ pub use feed::{FEED_PATH, FeedLimits, feed};
 pub use limit::RateLimit;
 pub use order::Order;
 pub use query::{CategoryQuery, DealQuery, OrderQuery, PageRequest, PartyFilter, Unpublish};
-pub use record::{Asset, Category, Deal, Metrics, OrderStatus, Page, PricePoint, Published};
+pub use record::{
+    Asset, Category, Deal, Metrics, OrderStatus, Page, PricePoint, Published, Reputation,
+};
 pub use server::{cors, router};
 pub use why::{Named, OfferHashes, Remedy, Why, WhyQuery};
 

@@ -59,7 +59,55 @@ pub struct Published {
     pub status: OrderStatus,
     /// How many tasks it is still good for.
     pub remaining: u64,
+    /// Of a workerpool order: how its last tasks ended, if any have. The official record has no such field.
+    pub reputation: Option<Reputation>,
 }
+
+/// How the last tasks of a workerpool ended on the chain, about a thousand of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reputation {
+    /// Finalized.
+    pub completed: u64,
+    /// Claimed: not done in time, and refunded.
+    pub failed: u64,
+    /// Half of those finalized took no longer from the deal to the end, in seconds; nothing when none was.
+    pub median_latency_s: Option<u64>,
+}
+
+impl Reputation {
+    /// Finalized of all, in millionths; a workerpool of which nothing is known has failed nobody.
+    pub fn success_ppm(self) -> u64 {
+        let ended = self.completed.saturating_add(self.failed);
+        if ended == 0 { PPM } else { self.completed.saturating_mul(PPM) / ended }
+    }
+
+    /// What the book tells.
+    pub fn to_json(self) -> Value {
+        let share = (self.completed + self.failed > 0)
+            .then(|| f64::from(u32::try_from(self.success_ppm()).unwrap_or(u32::MAX)) / 1e6);
+        json!({
+            "completed": self.completed,
+            "failed": self.failed,
+            "successShare": share,
+            "medianLatencySeconds": self.median_latency_s,
+        })
+    }
+
+    /// Reads what the book tells.
+    pub fn from_json(value: &Value) -> Result<Self, ShapeError> {
+        let from = Fields::of("reputation", value)?;
+        let latency = from.optional("medianLatencySeconds");
+        Ok(Self {
+            completed: from.number("completed", 0)?,
+            failed: from.number("failed", 0)?,
+            median_latency_s: latency
+                .map(|_| from.number("medianLatencySeconds", 0))
+                .transpose()?,
+        })
+    }
+}
+
+const PPM: u64 = 1_000_000;
 
 impl Published {
     /// The official record.
@@ -75,6 +123,9 @@ impl Published {
         put("remaining", self.remaining.into());
         if self.order.kind() == OrderKind::Dataset {
             put("bulk", self.order.is_bulk().into());
+        }
+        if let Some(reputation) = self.reputation {
+            put("reputation", reputation.to_json());
         }
         Ok(record)
     }
@@ -92,6 +143,7 @@ impl Published {
             signer: from.address("signer")?,
             status: OrderStatus::read(from.text("status")?)?,
             remaining: from.number("remaining", 0)?,
+            reputation: from.optional("reputation").map(Reputation::from_json).transpose()?,
         })
     }
 }

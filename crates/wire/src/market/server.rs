@@ -26,7 +26,7 @@ use super::{
 };
 use crate::auth::Authorization;
 use crate::http::{BodyError, json_answer, read_body};
-use crate::json::{Fields, parse_bytes32, parse_whole};
+use crate::json::{Fields, parse_address, parse_bytes32, parse_whole};
 
 /// The largest body: an order with the longest parameters anybody needs.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -52,6 +52,7 @@ pub fn router(book: Arc<dyn MarketApi>) -> Router {
         .route("/deals", get(deals))
         .route("/deals/{id}", get(deal))
         .route("/ohlc", get(ohlc))
+        .route("/workerpools/{address}/reputation", get(reputation))
         .route("/why", get(why));
     for kind in OrderKind::ALL {
         routes = routes.merge(order_routes(kind));
@@ -188,6 +189,24 @@ async fn ohlc(State(book): Book, Query(query): UrlQuery) -> Response {
         let prices = book.prices(pairs.required_number("category")?).await?;
         let points = prices.into_iter().map(PricePoint::to_json).collect();
         Ok(object([("ohlc", Value::Array(points))]))
+    };
+    answer(found.await)
+}
+
+async fn reputation(
+    State(book): Book,
+    Query(query): UrlQuery,
+    Path(workerpool): Path<String>,
+) -> Response {
+    let found = async {
+        Pairs(query).chain_id(book.chain_id())?;
+        let workerpool = parse_address("workerpool", &workerpool)?;
+        let reputation = book.reputation(workerpool).await?;
+        Ok(object([
+            ("workerpool", workerpool.to_checksum(None).into()),
+            ("chainId", book.chain_id().into()),
+            ("reputation", reputation.to_json()),
+        ]))
     };
     answer(found.await)
 }

@@ -42,6 +42,18 @@ pub(super) fn book() -> Vec<Operation> {
         ))
         .needs("category", number(0))
         .gives(ok([("ohlc", list(list(json!({}))))])),
+        on_chain(
+            Operation::get(
+                "/workerpools/{address}/reputation",
+                "How the last tasks of a workerpool ended on the chain, about a thousand of them.",
+            )
+            .at("address", named("Address")),
+        )
+        .gives(ok([
+            ("workerpool", named("Address")),
+            ("chainId", number(1)),
+            ("reputation", named("Reputation")),
+        ])),
         why(),
     ];
     operations.extend(OrderKind::ALL.into_iter().flat_map(orders));

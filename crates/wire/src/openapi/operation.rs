@@ -42,6 +42,10 @@ impl Operation {
         Self::new("post", path, summary)
     }
 
+    pub(super) fn patch(path: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self::new("patch", path, summary)
+    }
+
     pub(super) fn put(path: impl Into<String>, summary: impl Into<String>) -> Self {
         Self::new("put", path, summary)
     }

@@ -149,11 +149,27 @@ pub(super) fn scheduler() -> Vec<Operation> {
         .by("wallet")
         .gives(json!({"type": "object"}))
         .refuses(&[400, 401, 403, 404]),
+        Operation::get(
+            "/workerpools/{address}/reputation",
+            "What a workerpool's scheduler knows of its workers.",
+        )
+        .at("address", named("Address"))
+        .gives(named("PoolReputation"))
+        .refuses(&[400, 404]),
         task(Operation::post("/workers/results/{task}", "Stores a worker's result."))
             .by("upload")
             .body_of("application/octet-stream", json!({}))
             .gives(object([("location", text())]))
             .refuses(&[400, 401, 403, 404]),
+        task(Operation::head("/workers/results/{task}", "Where the upload of a result stands."))
+            .by("upload")
+            .gives_other("application/octet-stream")
+            .refuses_silently(&[400, 401, 403, 404]),
+        task(Operation::patch("/workers/results/{task}", "Stores a part of a worker's result."))
+            .by("upload")
+            .body_of("application/offset+octet-stream", json!({}))
+            .gives(object([("location", text())]))
+            .refuses(&[400, 401, 403, 404, 409, 507]),
         Operation::get(link::CONNECT_PATH, "The link between a worker and its scheduler.")
             .needs("workerpool", named("Address"))
             .needs("nonce", named("Bytes32"))

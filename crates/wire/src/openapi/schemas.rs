@@ -174,6 +174,15 @@ fn records() -> Map<String, Value> {
         "required": ["types", "domain", "primaryType", "message"],
     });
     map([
+        (
+            "Reputation",
+            object([
+                ("completed", number(0)),
+                ("failed", number(0)),
+                ("successShare", json!({"type": ["number", "null"]})),
+                ("medianLatencySeconds", json!({"type": ["integer", "null"]})),
+            ]),
+        ),
         ("PublishedAppOrder", record("AppOrder")),
         ("PublishedDatasetOrder", record("DatasetOrder")),
         ("PublishedWorkerpoolOrder", record("WorkerpoolOrder")),
@@ -247,6 +256,17 @@ fn others() -> Map<String, Value> {
                 ("trust", number(0)),
                 ("dateStatusList", list(dated)),
                 ("replicates", list(named("Replicate"))),
+            ]),
+        ),
+        (
+            "PoolReputation",
+            object([
+                ("workerpool", named("Address")),
+                ("canaryRatePpm", number(0)),
+                ("total", json!({"type": "object"})),
+                ("canariesPassed", number(0)),
+                ("canariesFailed", number(0)),
+                ("workers", list(object([("worker", named("Address")), ("standing", text())]))),
             ]),
         ),
         (

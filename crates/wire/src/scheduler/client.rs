@@ -1,16 +1,15 @@
 //! Asking a scheduler.
 
-use std::path::Path;
-
+use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use primitives::TaskId;
-use reqwest::{Body, Method};
+use reqwest::Method;
 use serde_json::Value;
-use tokio_util::io::ReaderStream;
 use url::Url;
 
-use super::model::location_of;
-use super::{TaskLogs, TaskModel};
+use super::{LogNews, PoolReputation, TaskLogs, TaskModel, follow};
 use crate::auth::Challenge;
 use crate::http::{ClientError, Http};
 
@@ -37,47 +36,64 @@ impl SchedulerClient {
         }
     }
 
+    /// What the scheduler of that workerpool knows of its workers; nothing if there is none here.
+    pub async fn reputation(
+        &self,
+        workerpool: Address,
+    ) -> Result<Option<PoolReputation>, ClientError> {
+        let path = format!("/workerpools/{workerpool}/reputation");
+        match self.http.json(self.http.request(Method::GET, &path, &[])).await {
+            Ok(answer) => self.read(answer).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What the task's programs printed. The signer must be the deal's requester.
     pub async fn logs(
         &self,
         task: TaskId,
         signer: &PrivateKeySigner,
     ) -> Result<TaskLogs, ClientError> {
+        let request = self
+            .http
+            .request(Method::GET, &format!("/tasks/{task}/logs"), &[])
+            .header("authorization", self.leave(signer).await?);
+        self.read(self.http.json(request).await?)
+    }
+
+    /// The same as it comes, from after that piece on. The answer ends with the task, or breaks off with the connection:
+    /// whoever still wants to know asks again.
+    pub async fn follow_logs(
+        &self,
+        task: TaskId,
+        signer: &PrivateKeySigner,
+        after: u64,
+    ) -> Result<BoxStream<'static, Result<LogNews, ClientError>>, ClientError> {
+        let query = [("follow", "1".to_owned()), ("after", after.to_string())];
+        let request = self
+            .http
+            .request(Method::GET, &format!("/tasks/{task}/logs"), &query)
+            .header("authorization", self.leave(signer).await?);
+        let answer = self.http.send(request).await?;
+        let (http, again) = (self.http.clone(), self.http.clone());
+        let body = answer.bytes_stream().map_err(move |source| http.connection(source));
+        Ok(follow::news(body, move |reason| again.unreadable(reason)))
+    }
+
+    /// The signed proof of who reads.
+    async fn leave(&self, signer: &PrivateKeySigner) -> Result<String, ClientError> {
         let query =
             [("chainId", self.chain_id.to_string()), ("address", signer.address().to_string())];
         let request = self.http.request(Method::GET, "/tasks/logs/challenge", &query);
         let challenge = Challenge::from_json(&self.http.json(request).await?)
             .map_err(|error| self.http.unreadable(error.0))?;
         let authorization = challenge.sign(signer).map_err(ClientError::Unsendable)?;
-        let request = self
-            .http
-            .request(Method::GET, &format!("/tasks/{task}/logs"), &[])
-            .header("authorization", authorization.to_string());
-        self.read(self.http.json(request).await?)
+        Ok(authorization.to_string())
     }
 
-    /// Uploads a result from a file and says where it is: `/ipfs/<cid>`.
-    pub async fn upload_result(
-        &self,
-        task: TaskId,
-        token: &str,
-        zip: &Path,
-    ) -> Result<String, ClientError> {
-        let unusable = |source| ClientError::File { path: zip.display().to_string(), source };
-        let file = tokio::fs::File::open(zip).await.map_err(unusable)?;
-        let length = file.metadata().await.map_err(unusable)?.len();
-        let request = self
-            .http
-            .request(Method::POST, &format!("/workers/results/{task}"), &[])
-            .bearer_auth(token)
-            .header("content-type", "application/zip")
-            .header("content-length", length)
-            .body(Body::wrap_stream(ReaderStream::new(file)));
-        let answer = self.http.send(request).await?;
-        let body = self.http.body(answer, 64 * 1024).await?;
-        let answer: Value = serde_json::from_slice(&body)
-            .map_err(|error| self.http.unreadable(error.to_string()))?;
-        location_of(&answer).map_err(|error| self.http.unreadable(error.0))
+    pub(super) fn http(&self) -> &Http {
+        &self.http
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, answer: Value) -> Result<T, ClientError> {

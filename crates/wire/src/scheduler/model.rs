@@ -4,11 +4,12 @@ use alloy_primitives::{Address, B256};
 use primitives::{DealId, ResultHash, Tag, TaskId};
 use serde::{Deserialize, Serialize};
 
+use super::Confidence;
 use crate::json::{Fields, ShapeError};
 use crate::{Failure, UnixMillis};
 
 /// A task. Where the official scheduler has a field it has the same name and form; `dealId`, `taskIndex`, `waitingFor`,
-/// `tee`, `failure` and `dissent` are ours.
+/// `tee`, `failure`, `dissent` and `confidence` are ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskModel {
@@ -60,6 +61,9 @@ pub struct TaskModel {
     pub date_status_list: Vec<DatedStatus>,
     /// Who works on it.
     pub replicates: Vec<ReplicateModel>,
+    /// How sure the result is, and what that costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Confidence>,
     /// What it waits for; nothing once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<Waiting>,

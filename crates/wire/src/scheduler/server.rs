@@ -22,7 +22,8 @@ use serde_json::json;
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
-use super::{ComputeLogs, LOGS_REALM, TaskLogs, TaskModel};
+use super::uploads::{self, UploadPlace, Uploaded};
+use super::{ComputeLogs, LOGS_REALM, LogFeed, PoolReputation, TaskLogs, TaskModel, follow};
 use crate::Failure;
 use crate::auth::{Authorization, Challenge, OpenChallenges};
 use crate::http::json_answer;
@@ -60,6 +61,12 @@ pub enum SchedulerRefusal {
     /// What was sent cannot be taken.
     #[error("{0}")]
     Rejected(Failure),
+    /// A part of an upload that does not continue it.
+    #[error("the upload goes on at byte {0}")]
+    Misplaced(u64),
+    /// There is no room for what was sent.
+    #[error("{0}")]
+    Full(Failure),
     /// Something behind the scheduler does not answer; asking again later may work.
     #[error("{0}")]
     Unavailable(Failure),
@@ -81,6 +88,22 @@ pub trait SchedulerApi: Send + Sync + 'static {
         reader: Address,
     ) -> Result<Vec<ComputeLogs>, SchedulerRefusal>;
 
+    /// The same as it comes, from after that number on; only for the deal's requester. A scheduler that keeps no logs as
+    /// they come knows of none.
+    async fn follow_logs(
+        &self,
+        _task: TaskId,
+        _reader: Address,
+        _after: u64,
+    ) -> Result<LogFeed, SchedulerRefusal> {
+        Err(SchedulerRefusal::NotFound)
+    }
+
+    /// What is known of its workers, if it is that workerpool's.
+    async fn reputation(&self, _workerpool: Address) -> Result<PoolReputation, SchedulerRefusal> {
+        Err(SchedulerRefusal::NotFound)
+    }
+
     /// Stores a worker's result and says where: `/ipfs/<cid>`. The token is the one its login was answered with.
     async fn accept_result(
         &self,
@@ -88,6 +111,27 @@ pub trait SchedulerApi: Send + Sync + 'static {
         token: &str,
         body: ResultBody,
     ) -> Result<String, SchedulerRefusal>;
+
+    /// Where the upload of a worker's result stands; nothing if none was begun. A scheduler that takes no uploads in parts
+    /// knows of none.
+    async fn upload_place(
+        &self,
+        _task: TaskId,
+        _token: &str,
+    ) -> Result<Option<UploadPlace>, SchedulerRefusal> {
+        Ok(None)
+    }
+
+    /// Takes a part of a worker's result.
+    async fn accept_part(
+        &self,
+        _task: TaskId,
+        _token: &str,
+        _place: UploadPlace,
+        _body: ResultBody,
+    ) -> Result<Uploaded, SchedulerRefusal> {
+        Err(rejected("GM-8605", "results are not taken in parts here"))
+    }
 
     /// Whether the task is one of this scheduler's; decides who gets an upload where several answer at one origin.
     async fn knows(&self, task: TaskId) -> bool {
@@ -109,7 +153,8 @@ pub fn router(
         .route("/tasks/{id}/logs", get(logs))
         .route("/tasks/{id}/replicates/{wallet}", get(replicate))
         .route("/tasks/{id}/replicates/{wallet}/logs", get(replicate_logs))
-        .route("/workers/results/{id}", post(upload))
+        .route("/workerpools/{address}/reputation", get(reputation))
+        .route("/workers/results/{id}", post(upload).head(upload_place).patch(upload_part))
         // Uploads are streamed and have a limit of their own.
         .layer(DefaultBodyLimit::disable())
         .with_state(desk)
@@ -152,10 +197,7 @@ impl Desk {
         task: &str,
         headers: &HeaderMap,
     ) -> Result<(TaskId, Vec<ComputeLogs>), SchedulerRefusal> {
-        let task = task_id(task)?;
-        let authorization = authorization(headers)?;
-        let reader = self.challenges.lock().check(&authorization, Instant::now());
-        let reader = reader.ok_or(SchedulerRefusal::Unauthorized)?;
+        let (task, reader) = self.reader(task, headers)?;
         for scheduler in &self.schedulers {
             match scheduler.logs(task, reader).await {
                 Err(SchedulerRefusal::NotFound) => {}
@@ -163,6 +205,34 @@ impl Desk {
             }
         }
         Err(SchedulerRefusal::NotFound)
+    }
+
+    async fn follow(
+        &self,
+        task: &str,
+        headers: &HeaderMap,
+        after: u64,
+    ) -> Result<LogFeed, SchedulerRefusal> {
+        let (task, reader) = self.reader(task, headers)?;
+        for scheduler in &self.schedulers {
+            match scheduler.follow_logs(task, reader, after).await {
+                Err(SchedulerRefusal::NotFound) => {}
+                known => return known,
+            }
+        }
+        Err(SchedulerRefusal::NotFound)
+    }
+
+    /// Who wants to read whose logs, proved.
+    fn reader(
+        &self,
+        task: &str,
+        headers: &HeaderMap,
+    ) -> Result<(TaskId, Address), SchedulerRefusal> {
+        let task = task_id(task)?;
+        let authorization = authorization(headers)?;
+        let reader = self.challenges.lock().check(&authorization, Instant::now());
+        Ok((task, reader.ok_or(SchedulerRefusal::Unauthorized)?))
     }
 
     /// A challenge for reading logs, on the chain asked for if somebody here works on it.
@@ -185,6 +255,20 @@ async fn task(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Response
         Err(refusal) => Err(refusal),
     };
     answer(found)
+}
+
+async fn reputation(State(desk): State<Arc<Desk>>, Path(pool): Path<String>) -> Response {
+    let found = async {
+        let pool = wallet_of(&pool)?;
+        for scheduler in &desk.schedulers {
+            match scheduler.reputation(pool).await {
+                Err(SchedulerRefusal::NotFound) => {}
+                known => return known,
+            }
+        }
+        Err(SchedulerRefusal::NotFound)
+    };
+    answer(found.await)
 }
 
 async fn replicate(
@@ -213,8 +297,16 @@ async fn logs_challenge(
 async fn logs(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
+    if query.get("follow").is_some_and(|follow| follow == "1" || follow == "true") {
+        let after = query.get("after").and_then(|after| after.parse().ok()).unwrap_or(0);
+        return match desk.follow(&id, &headers, after).await {
+            Ok(feed) => follow::answer(feed),
+            Err(refusal) => answer::<()>(Err(refusal)),
+        };
+    }
     let logs = desk.logs(&id, &headers).await;
     answer(logs.map(|(task, logs)| TaskLogs { chain_task_id: task, compute_logs_list: logs }))
 }
@@ -247,6 +339,45 @@ async fn upload(
         scheduler.accept_result(task, token, body).await
     };
     answer(stored.await.map(|location| json!({"location": location})))
+}
+
+async fn upload_place(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let found = async {
+        let task = task_id(&id)?;
+        let token = bearer(&headers).ok_or(SchedulerRefusal::Unauthorized)?;
+        desk.scheduler_of(task).await?.upload_place(task, token).await
+    };
+    uploads::standing(found.await)
+}
+
+async fn upload_part(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let taken = async {
+        let task = task_id(&id)?;
+        let token = bearer(&headers).ok_or(SchedulerRefusal::Unauthorized)?;
+        let place = uploads::place_of(&headers).ok_or_else(|| {
+            rejected("GM-4511", "a part says its Upload-Offset, Upload-Length and Upload-Sha256")
+        })?;
+        let limit = desk.limits.result_bytes_max;
+        if place.size_bytes > limit {
+            return Err(rejected("GM-4512", &format!("a result may have {limit} bytes at most")));
+        }
+        let body = bounded(body, &headers, limit)?;
+        desk.scheduler_of(task).await?.accept_part(task, token, place, body).await
+    };
+    match taken.await {
+        Ok(Uploaded::UpTo(offset)) => uploads::up_to(offset),
+        Ok(Uploaded::Stored(location)) => answer(Ok(json!({"location": location}))),
+        Err(refusal) => refused(&refusal),
+    }
 }
 
 fn task_id(text: &str) -> Result<TaskId, SchedulerRefusal> {
@@ -291,24 +422,36 @@ fn bounded(body: Body, headers: &HeaderMap, limit: u64) -> Result<ResultBody, Sc
 }
 
 fn answer<T: Serialize>(outcome: Result<T, SchedulerRefusal>) -> Response {
-    let refusal = match outcome {
-        Ok(found) => return json_answer(StatusCode::OK, &json!(found)),
-        Err(refusal) => refusal,
-    };
-    let status = match &refusal {
+    match outcome {
+        Ok(found) => json_answer(StatusCode::OK, &json!(found)),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+pub(super) fn refused(refusal: &SchedulerRefusal) -> Response {
+    let status = match refusal {
         SchedulerRefusal::NotFound => StatusCode::NOT_FOUND,
         SchedulerRefusal::Unauthorized => StatusCode::UNAUTHORIZED,
         SchedulerRefusal::Forbidden => StatusCode::FORBIDDEN,
         SchedulerRefusal::Rejected(_) => StatusCode::BAD_REQUEST,
+        SchedulerRefusal::Misplaced(_) => StatusCode::CONFLICT,
+        SchedulerRefusal::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
         SchedulerRefusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = match &refusal {
-        SchedulerRefusal::Rejected(failure) | SchedulerRefusal::Unavailable(failure) => {
+    let body = match refusal {
+        SchedulerRefusal::Rejected(failure)
+        | SchedulerRefusal::Full(failure)
+        | SchedulerRefusal::Unavailable(failure) => {
             json!({"error": failure.message, "failure": failure})
         }
         SchedulerRefusal::NotFound
         | SchedulerRefusal::Unauthorized
+        | SchedulerRefusal::Misplaced(_)
         | SchedulerRefusal::Forbidden => json!({"error": refusal.to_string()}),
     };
-    json_answer(status, &body)
+    let answer = json_answer(status, &body);
+    match refusal {
+        SchedulerRefusal::Misplaced(offset) => uploads::misplaced(answer, *offset),
+        _ => answer,
+    }
 }

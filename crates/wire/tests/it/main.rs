@@ -9,6 +9,7 @@ mod openapi;
 mod scheduler;
 mod serve;
 mod shapes;
+mod uploads;
 
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;

@@ -99,6 +99,7 @@ fn model(task: TaskId) -> TaskModel {
             chain_receipt: None,
         }],
         replicates: vec![],
+        confidence: None,
         waiting_for: Some(Waiting {
             code: "computing".into(),
             text: "1 worker(s) computing".into(),
