@@ -19,11 +19,13 @@ use wire::link::{Enclave, EnclaveTask, Gate, LinkSender, ToWorker};
 use wire::scheduler::{SchedulerApi, Waiting};
 
 use crate::api::Desk;
-use crate::books::{BlockNews, Books, Effect};
+use crate::books::{Abilities, BlockNews, Books, Effect};
 use crate::config::Config;
 use crate::deal::{DealReader, DealSpec};
 use crate::error::Error;
 use crate::gate::{Doorkeeper, WorkerNews};
+use crate::logs::{Print, Shelf};
+use crate::memory;
 use crate::model::results_text;
 use crate::offers::{self, OrderNews};
 use crate::sms::Challenges;
@@ -62,7 +64,11 @@ impl Scheduler {
         let head = config.client.head().await.map_err(Error::Chain)?;
         let from = cursor(&config, &cursor_name, head.number).await?;
 
-        let books = Arc::new(Mutex::new(Books::new(config.workerpool, config.limits)));
+        let ledger = memory::read(&config.store, config.workerpool).await?;
+        let books = Books::new(config.workerpool, config.limits);
+        // Lots that nobody but this process can foresee.
+        let books = books.trusting(config.checks, B256::random(), ledger);
+        let books = Arc::new(Mutex::new(books));
         let stop = CancellationToken::new();
         let running = TaskTracker::new();
         // Written by the feed, read by the loop.
@@ -79,7 +85,10 @@ impl Scheduler {
         let (order_sender, order_news) = mpsc::channel(ORDER_QUEUE);
 
         let gate = Arc::new(Doorkeeper::new(config.clone(), Arc::clone(&books), worker_sender));
-        let desk = Arc::new(Desk::new(&config, Arc::clone(&books), Arc::clone(&gate)));
+        let shelf = Shelf::open(config.workerpool, config.store.clone(), config.logs);
+        let shelf = shelf.await.map_err(Error::Store)?;
+        let desk =
+            Arc::new(Desk::new(&config, Arc::clone(&books), Arc::clone(&gate), shelf.clone()));
 
         let feed = Feed {
             client: config.client.clone(),
@@ -89,10 +98,14 @@ impl Scheduler {
             news: chain_sender,
             orders: order_sender,
         };
+        // Written by the loop, read by the keeper of offers.
+        let (abilities, able) = watch::channel(Abilities::default());
         let act = Act {
             config: config.clone(),
+            abilities,
             cursor_name,
             books: Arc::clone(&books),
+            shelf: shelf.clone(),
             senders: HashMap::new(),
             outbox: outbox.clone(),
             questions,
@@ -107,7 +120,7 @@ impl Scheduler {
         let challenges = Challenges::new(&config, answer_sender.clone())?;
         let outbox = Outbox { config: config.clone(), again: outbox, answers: answer_sender };
         let (ready_sender, ready) = watch::channel(false);
-        let keeper = offers::Keeper::new(config, live, ready_sender);
+        let keeper = offers::Keeper::new(config, live, ready_sender, able);
 
         let spawn = |work: futures::future::BoxFuture<'static, ()>| {
             let stop = stop.clone();
@@ -120,6 +133,7 @@ impl Scheduler {
         spawn(Box::pin(challenges.run(asked)));
         spawn(Box::pin(keeper.run(order_news)));
         running.spawn(act.run(chain_news, worker_news, answers, live_sender, stop.clone()));
+        running.spawn(shelf.keep(stop.clone()));
         running.close();
         let workerpool = gate.identity().workerpool;
         Ok(Handle { workerpool, gate, desk, books, ready, stop, running })
@@ -276,8 +290,10 @@ impl Feed {
 /// The loop.
 struct Act {
     config: Config,
+    abilities: watch::Sender<Abilities>,
     cursor_name: String,
     books: Arc<Mutex<Books>>,
+    shelf: Shelf,
     senders: HashMap<Address, (u64, LinkSender<ToWorker>)>,
     outbox: mpsc::Sender<Outgoing>,
     questions: mpsc::Sender<(TaskId, Enclave)>,
@@ -319,6 +335,7 @@ impl Act {
                     let now = self.now();
                     let effects = self.books.lock().tick(now);
                     self.perform(effects);
+                    self.keep_reputations().await;
                     self.keep_cursor().await;
                     self.ticks = self.ticks.wrapping_add(1);
                     if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
@@ -331,6 +348,7 @@ impl Act {
                 live.send_replace(true);
             }
         }
+        self.keep_reputations().await;
         self.keep_cursor().await;
     }
 
@@ -372,7 +390,9 @@ impl Act {
                 tracing::debug!(%worker, "a worker has come");
                 self.senders.insert(worker, (connection, sender));
                 let mut books = self.books.lock();
-                books.joined(now, worker, connection, capabilities, score, &holding)
+                let effects = books.joined(now, worker, connection, capabilities, score, &holding);
+                self.tell_abilities(&books);
+                effects
             }
             WorkerNews::Said { worker, connection, message } => {
                 // What was said over a connection that another has replaced is not heard.
@@ -386,10 +406,22 @@ impl Act {
                 if self.senders.get(&worker).is_some_and(|(its, _)| *its == connection) {
                     self.senders.remove(&worker);
                 }
-                self.books.lock().left(now, worker, connection)
+                let mut books = self.books.lock();
+                let effects = books.left(now, worker, connection);
+                self.tell_abilities(&books);
+                effects
             }
         };
         self.perform(effects);
+    }
+
+    fn tell_abilities(&self, books: &Books) {
+        let abilities = books.abilities();
+        self.abilities.send_if_modified(|known| {
+            let is_new = *known != abilities;
+            *known = abilities;
+            is_new
+        });
     }
 
     fn on_answer(&mut self, task: TaskId, answer: Event) {
@@ -454,6 +486,10 @@ impl Act {
             }
             Effect::Claim { task } => {
                 self.claim.push(task);
+                return None;
+            }
+            Effect::Print { task, worker, is_error, text, missed } => {
+                self.shelf.put(Print { task, worker, is_error, text, missed });
                 return None;
             }
             Effect::Reopen { task } => (calls::reopen(hub, task), task, Call::Reopen),
@@ -527,6 +563,19 @@ impl Act {
     fn report(&self) {
         if let Some((count, task, reason)) = self.books.lock().waiting() {
             tracing::info!(count, %task, waiting_for = reason, "tasks want workers");
+        }
+    }
+
+    /// Before the cursor, behind which nothing is read again.
+    async fn keep_reputations(&self) {
+        let (workers, changes) =
+            memory::changes(self.books.lock().ledger_mut(), self.config.workerpool);
+        if changes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.config.store.apply(changes).await {
+            tracing::warn!(%error, "what is known of workers was not kept");
+            self.books.lock().ledger_mut().again(workers);
         }
     }
 

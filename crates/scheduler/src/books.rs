@@ -3,6 +3,10 @@
 //! What happens comes in as a method call; what is to be done comes out as [`Effect`]s. Nothing here waits, reads a clock
 //! or sends anything.
 
+mod spare;
+mod trust;
+mod why;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,12 +17,16 @@ use primitives::{DealId, TaskId, UnixSeconds};
 use tasks::{Action, Blame, Event, Failure, Replica, ReplicaState, Report, Status, Task};
 use wire::link::{Capabilities, Enclave, RunFailure, SETTLE_MAX, ToScheduler, ToWorker};
 
-use wire::scheduler::Waiting;
-
+use crate::checks::Policy;
+use crate::choice::{Peer, choose};
 use crate::config::Limits;
-use crate::deal::DealSpec;
+use crate::deal::{CONTRIBUTION_RATIO, DealSpec};
 use crate::plan::{DealView, Need, Step, WorkerView, World, plan};
+use crate::reputation::Ledger;
 use crate::room::Room;
+pub(crate) use spare::Abilities;
+use spare::{Rest, Spare};
+use trust::Trust;
 
 /// Something to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +49,8 @@ pub(crate) enum Effect {
     Reopen { task: TaskId },
     /// Send a transaction.
     Claim { task: TaskId },
+    /// Keep a piece of what a program printed; so many bytes before it were left out.
+    Print { task: TaskId, worker: Address, is_error: bool, text: String, missed: u64 },
 }
 
 /// A block as far as it matters here.
@@ -64,6 +74,10 @@ pub(crate) struct Entry {
     pub(crate) receipts: Vec<(Status, B256, u64)>,
     /// What its programs printed where they ran well.
     pub(crate) outputs: BTreeMap<Address, Output>,
+    /// Whose programs' output is kept as it came: by worker, and whether it is what was printed as errors.
+    streamed: BTreeSet<(Address, bool)>,
+    /// Who takes part, where others must not be of the same owner or machine.
+    peers: Vec<Peer>,
     /// What the chain did to it, to begin again from when the chain takes some of it back.
     log: Vec<Logged>,
     /// When it is its deal's turn: the lowest comes first.
@@ -122,6 +136,7 @@ struct WorkerEntry {
     weight: U256,
     score: U256,
     draining: bool,
+    rest: Rest,
     computing: BTreeSet<TaskId>,
     /// What they take up.
     taken: Room,
@@ -160,6 +175,8 @@ pub(crate) struct Books {
     /// The latest turn that a task was taken at.
     turn: u64,
     seq: u64,
+    trust: Trust,
+    spare: Spare,
 }
 
 /// Tasks that something happened to before they are opened.
@@ -190,6 +207,8 @@ impl Books {
             doomed: BTreeSet::new(),
             turn: 0,
             seq: 0,
+            spare: Spare::default(),
+            trust: Trust::new(Policy::NEVER, B256::ZERO, Ledger::default()),
         }
     }
 
@@ -203,26 +222,6 @@ impl Books {
 
     pub(crate) fn is_connected(&self, worker: Address) -> bool {
         self.workers.contains_key(&worker)
-    }
-
-    /// What a task waits for, for a person.
-    pub(crate) fn waiting_for(&self, task: TaskId) -> Option<Waiting> {
-        self.entries.get(&task).map(|entry| self.entry_waits_for(entry))
-    }
-
-    /// The same for an entry of these books.
-    pub(crate) fn entry_waits_for(&self, entry: &Entry) -> Waiting {
-        let able = |it: &WorkerEntry| it.can_run(&entry.deal);
-        if entry.task.wanted() > 0 && !self.workers.values().any(able) {
-            let what = match entry.deal.enclave {
-                None => entry.deal.app_kind.clone(),
-                Some(_) => format!("{} in an enclave", entry.deal.app_kind),
-            };
-            let text = format!("a worker that can run {what}");
-            return Waiting { code: "able-worker".to_owned(), text };
-        }
-        let wait = entry.task.waiting_for();
-        Waiting { code: wait.code().to_owned(), text: wait.to_string() }
     }
 
     /// How many tasks want workers, and what the most urgent of them waits for.
@@ -267,6 +266,7 @@ impl Books {
         for event in block.events {
             self.chain_event(now, block, event, &mut effects);
         }
+        self.trust.ledger.close(block.number);
         self.proceed(now, &mut effects);
         effects
     }
@@ -320,6 +320,7 @@ impl Books {
             weight,
             score,
             draining: false,
+            rest: Rest::default(),
             computing: BTreeSet::new(),
             taken: Room::default(),
             given: 0,
@@ -369,9 +370,15 @@ impl Books {
         message: ToScheduler,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.spare.clock = self.spare.clock.max(now);
         let (task, event) = match message {
             ToScheduler::Computed { task_id, result_hash, stdout_tail, stderr_tail } => {
+                self.printed_at_last(worker, task_id, &stdout_tail, &stderr_tail, &mut effects);
                 self.keep_output(task_id, worker, stdout_tail, stderr_tail);
+                self.note_success(worker);
+                if self.takes_part(task_id, worker) {
+                    self.compare(now, task_id, worker, result_hash, &mut effects);
+                }
                 (task_id, Event::Computed { worker, hash: result_hash })
             }
             ToScheduler::Unsettled { task_ids, reason } => {
@@ -379,7 +386,13 @@ impl Books {
                 return effects;
             }
             ToScheduler::Failed { task_id, failure } => {
-                (task_id, Event::Failed { worker, failure: bounded(failure) })
+                let failure = bounded(failure);
+                let (stdout, stderr) = (&failure.stdout_tail, &failure.stderr_tail);
+                self.printed_at_last(worker, task_id, stdout, stderr, &mut effects);
+                if self.takes_part(task_id, worker) {
+                    self.note_failure(now, worker, task_id, &failure);
+                }
+                (task_id, Event::Failed { worker, failure })
             }
             ToScheduler::Uploaded { task_id, location, callback_data } => {
                 if location.len() > TEXT_BYTES_MAX {
@@ -395,6 +408,28 @@ impl Books {
                 }
                 return effects;
             }
+            ToScheduler::Returned { task_id, reason } => {
+                let reason = cut_end(reason, TEXT_BYTES_MAX);
+                tracing::debug!(%worker, task = %task_id, reason, "a task is given back");
+                (task_id, Event::Returned { worker })
+            }
+            ToScheduler::Log { task_id, stream, text, missed } => {
+                return self.printed(worker, task_id, stream, text, missed);
+            }
+            ToScheduler::Paused { reason } => {
+                self.pause(worker, Some(reason));
+                return effects;
+            }
+            ToScheduler::Resumed {} => {
+                self.pause(worker, None);
+                self.proceed(now, &mut effects);
+                return effects;
+            }
+            ToScheduler::Warm { images } => {
+                self.warmed(worker, images);
+                return effects;
+            }
+            ToScheduler::Unknown => return effects,
         };
         if self.takes_part(task, worker) {
             self.drive(now, task, event, &mut effects);
@@ -511,6 +546,7 @@ impl Books {
             for task in self.unfinished.clone() {
                 self.drive(now, task, Event::Tick, &mut effects);
             }
+            self.refuse_unservable(now, &mut effects);
             self.proceed(now, &mut effects);
         }
         effects
@@ -631,6 +667,7 @@ impl Books {
         self.note_doomed(id, is_doomed);
         self.requeue(id);
         if is_final && !was_final {
+            self.learn(id);
             self.close(id);
         }
     }
@@ -764,7 +801,7 @@ impl Books {
     /// Plans and takes the steps, until there is nothing more to do.
     fn proceed(&mut self, now: UnixSeconds, effects: &mut Vec<Effect>) {
         loop {
-            let steps = self.plan();
+            let steps = self.plan(now);
             if steps.is_empty() {
                 return;
             }
@@ -777,7 +814,9 @@ impl Books {
                         if !self.workers.get(&worker).is_some_and(|it| it.capabilities.settles) {
                             self.drive(now, task, Event::Single, effects);
                         }
+                        self.draw_check(now, task, worker, effects);
                         self.drive(now, task, Event::Taken { worker, weight }, effects);
+                        self.note_peer(task, worker);
                         effects.len() > before
                     }
                 };
@@ -788,7 +827,7 @@ impl Books {
         }
     }
 
-    fn plan(&self) -> Vec<Step> {
+    fn plan(&self, now: UnixSeconds) -> Vec<Step> {
         let deals: Vec<_> = self
             .arrivals
             .iter()
@@ -802,24 +841,30 @@ impl Books {
             .collect();
         let window = self.window();
         let workers: Vec<_> = if self.live && !self.wanting.is_empty() {
-            self.workers.iter().filter_map(|(address, entry)| entry.view(*address)).collect()
+            let view = |(address, entry): (&Address, _)| self.view(*address, entry);
+            self.workers.iter().filter(|(_, it)| !it.is_off(now)).filter_map(view).collect()
         } else {
             Vec::new()
         };
-        let needs = self.needs(&workers);
+        let needs = self.needs(now, &workers);
         plan(&World { needs, workers, deals, window: window as u64 })
     }
 
     /// The most urgent tasks that these workers can take: as many as there are free slots, since each takes one at least.
     /// A bag of thousands is not looked through for each slot that becomes free.
-    fn needs(&self, workers: &[WorkerView<'_>]) -> Vec<Need<'_>> {
+    fn needs(&self, now: UnixSeconds, workers: &[WorkerView<'_>]) -> Vec<Need<'_>> {
         let free: usize = workers.iter().map(|worker| worker.free as usize).sum();
         if free == 0 {
             return Vec::new();
         }
         let wanting = self.wanting.iter().filter_map(|(.., id)| self.entries.get(id));
-        let needs = wanting.map(Entry::need);
-        needs.filter(|need| workers.iter().any(|worker| need.suits(worker))).take(free).collect()
+        let needs = wanting.map(|entry| self.need(now, entry));
+        // Where somebody takes part already, one that could take it may still have to wait for somebody else.
+        let can_go_on = |need: &Need<'_>| match need.peers {
+            [] => workers.iter().any(|worker| need.suits(worker)),
+            _ => !choose(need, workers).is_empty(),
+        };
+        needs.filter(can_go_on).take(free).collect()
     }
 
     /// Puts the next tasks of a deal to work.
@@ -854,6 +899,7 @@ impl Books {
             let ended = entry.task.status().is_final();
             self.entries.insert(task_id, entry);
             if ended {
+                self.learn(task_id);
                 self.close(task_id);
                 continue;
             }
@@ -898,6 +944,8 @@ impl Entry {
             initialized_block: 0,
             receipts: Vec::new(),
             outputs: BTreeMap::new(),
+            streamed: BTreeSet::new(),
+            peers: Vec::new(),
             log: Vec::new(),
             turn: 0,
             seq,
@@ -906,8 +954,9 @@ impl Entry {
     }
 
     /// As the plan sees it.
-    fn need(&self) -> Need<'_> {
+    fn need(&self, now: UnixSeconds) -> Need<'_> {
         let deal = &self.deal;
+        let until_half = deal.run_seconds.saturating_mul(CONTRIBUTION_RATIO) / 2;
         Need {
             task: &self.task,
             runtime: &deal.runtime,
@@ -915,6 +964,8 @@ impl Entry {
             room: Room::of_task(deal.deal.tag),
             program: &deal.app_location,
             price: deal.deal.workerpool.price,
+            peers: &self.peers,
+            patient: now < deal.deal.start.saturating_add(until_half),
         }
     }
 
@@ -949,30 +1000,26 @@ impl Entry {
 }
 
 impl WorkerEntry {
-    /// As the plan sees it; nothing if it takes no task now.
+    /// As the plan sees it, apart from what is known of it; nothing if it takes no tasks any more.
     fn view(&self, worker: Address) -> Option<WorkerView<'_>> {
         let busy = u32::try_from(self.computing.len()).unwrap_or(u32::MAX);
         let free = self.capabilities.slots.saturating_sub(busy);
         let told = &self.capabilities;
-        (free > 0 && !self.draining).then_some(WorkerView {
+        (!self.draining).then_some(WorkerView {
             worker,
             free,
             given: self.given,
             weight: self.weight,
             runtimes: &told.runtimes,
             enclave: told.tee,
-            room: room_of(told).without(self.taken),
+            room: self.room(),
             region: told.region.as_deref(),
             host: told.host.as_deref(),
             owner: told.owner,
             warm: &told.images,
             price_floor: told.price_floor(),
+            ..WorkerView::default()
         })
-    }
-
-    fn can_run(&self, deal: &DealSpec) -> bool {
-        self.capabilities.runtimes.contains(&deal.runtime)
-            && deal.enclave.is_none_or(|enclave| self.capabilities.tee == Some(enclave))
     }
 
     /// It computes that task; `false` if it did before.
@@ -1001,16 +1048,6 @@ impl WorkerEntry {
                 self.ripe.remove(&deal);
             }
         }
-    }
-}
-
-/// All of a worker's machine that it offers. One that says nothing of its disk has enough.
-fn room_of(told: &Capabilities) -> Room {
-    Room {
-        cpu_millis: u64::from(told.cpus).saturating_mul(1_000),
-        memory_bytes: told.memory_bytes,
-        disk_bytes: if told.disk_bytes == 0 { u64::MAX } else { told.disk_bytes },
-        gpus: u32::try_from(told.gpus.len()).unwrap_or(u32::MAX),
     }
 }
 

@@ -12,6 +12,8 @@ use tasks::Terms;
 use wire::link::Enclave;
 use wire::params::Params;
 
+use crate::checks::is_repeatable;
+
 /// A deal as the scheduler needs it.
 #[derive(Debug, Clone)]
 pub(crate) struct DealSpec {
@@ -31,6 +33,8 @@ pub(crate) struct DealSpec {
     pub(crate) batch: bool,
     /// What enclave its tasks need.
     pub(crate) enclave: Option<Enclave>,
+    /// Whether every honest run gives the same bytes, by what is known of the runtime and the inputs.
+    pub(crate) repeatable: bool,
 }
 
 impl DealSpec {
@@ -54,7 +58,7 @@ impl DealSpec {
 }
 
 /// Units of time until contributions end.
-const CONTRIBUTION_RATIO: u64 = 7;
+pub(crate) const CONTRIBUTION_RATIO: u64 = 7;
 /// Units of time until a task can be claimed.
 const FINAL_RATIO: u64 = 10;
 const REMEMBERED_MAX: usize = 4_096;
@@ -102,8 +106,10 @@ impl DealReader {
         let (run_seconds, app) =
             futures::try_join!(self.run_seconds(deal.category), self.app(deal.app.pointer))?;
         let (app_kind, app_location) = app;
-        let command_line = Params::parse(&deal.params).args.unwrap_or_default();
+        let params = Params::parse(&deal.params);
+        let command_line = params.args.unwrap_or_default();
         let runtime = app_kind.to_ascii_lowercase();
+        let repeatable = is_repeatable(&runtime, &params.input_files);
         let enclave = enclave_of(deal.tag);
         let alone = deal.trust <= U256::ONE && deal.callback.is_zero() && enclave.is_none();
         let batch = alone && self.client.has_settle().await;
@@ -118,6 +124,7 @@ impl DealReader {
             command_line,
             batch,
             enclave,
+            repeatable,
         })
     }
 

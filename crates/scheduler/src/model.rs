@@ -1,14 +1,18 @@
 //! A task as `/tasks/{id}` tells it, with the official scheduler's words for statuses.
 
+use std::cmp::Reverse;
+
 use primitives::UnixSeconds;
 use tasks::{Failure, Replica, ReplicaState, Status};
 use wire::UnixMillis;
 use wire::link::Enclave;
 use wire::scheduler::{
-    ChainReceipt, ComputeLogs, DatedStatus, ReplicateModel, StatusUpdate, TaskModel,
+    ChainReceipt, ComputeLogs, Confidence, DatedStatus, PoolReputation, ReplicateModel, Reputation,
+    StatusUpdate, TaskModel, WORKERS_MAX, WorkerReputation,
 };
 
 use crate::books::{Books, Entry};
+use crate::reputation::{Record, Standing};
 
 /// The end of a program's output that a failure's message quotes.
 const QUOTE_BYTES_MAX: usize = 400;
@@ -18,6 +22,7 @@ const SIMULATED: &str = "SIMULATED";
 /// The task, and what it waits for.
 pub(crate) fn task_model(books: &Books, entry: &Entry) -> TaskModel {
     let (task, deal) = (&entry.task, &entry.deal);
+    let is_veiled = books.is_veiled(entry);
     let moment = |at: UnixSeconds| UnixMillis::from_seconds(at.0);
     let result_link = result_link(entry);
     let callback = task.result().filter(|_| task.terms.callback);
@@ -41,12 +46,82 @@ pub(crate) fn task_model(books: &Books, entry: &Entry) -> TaskModel {
         result_link,
         chain_callback_data: callback.map(|(_, upload)| upload.callback_data.to_string()),
         date_status_list: dated(entry),
-        replicates: task.replicas().map(|replica| replicate(entry, replica)).collect(),
+        replicates: if is_veiled { Vec::new() } else { replicates(entry) },
+        confidence: Some(confidence(entry)),
         waiting_for: (!task.status().is_final()).then(|| books.entry_waits_for(entry)),
         tee: deal.enclave.filter(|it| *it == Enclave::SimulatedTdx).map(|_| SIMULATED.to_owned()),
         failure: task.failure().map(explained),
         dissent: task.dissent(),
     }
+}
+
+/// How sure the result is.
+fn confidence(entry: &Entry) -> Confidence {
+    let (task, is_completed) = (&entry.task, entry.task.status() == Status::Completed);
+    let winner = task.consensus().filter(|_| is_completed);
+    let results: Vec<_> = match winner {
+        Some(_) => task.replicas().filter_map(|replica| replica.hash).collect(),
+        None => Vec::new(),
+    };
+    let agreeing = results.iter().filter(|hash| Some(**hash) == winner).count();
+    let count = |replicas: usize| u32::try_from(replicas).unwrap_or(u32::MAX);
+    Confidence {
+        asked_ppm: verdict::Confidence::asked(task.terms.trust).millionths(),
+        reached_ppm: winner.map(|_| task.confidence().millionths()),
+        runs: count(results.len()),
+        agreeing: count(agreeing),
+        checked: is_completed && task.is_checked(),
+        price_nrlc: entry.deal.deal.workerpool.price.0,
+    }
+}
+
+/// What is known of all workers.
+pub(crate) fn reputation(books: &Books) -> PoolReputation {
+    let (ledger, policy) = (books.ledger(), books.policy());
+    let mut workers: Vec<_> = ledger
+        .workers()
+        .map(|(worker, record)| WorkerReputation {
+            worker,
+            connected: books.is_connected(worker),
+            score: books.score(worker),
+            standing: match policy.standing(record) {
+                Standing::New => "new",
+                Standing::Proven => "proven",
+                Standing::Barred => "barred",
+            }
+            .to_owned(),
+            past: past(record),
+        })
+        .collect();
+    workers.sort_by_key(|it| (Reverse(it.past.completed), it.worker));
+    workers.truncate(WORKERS_MAX);
+    PoolReputation {
+        workerpool: books.workerpool(),
+        canary_rate_ppm: policy.rate_millionths(),
+        total: past(ledger.pool()),
+        canaries_passed: ledger.pool().canaries_passed,
+        canaries_failed: ledger.pool().canaries_failed,
+        workers,
+    }
+}
+
+fn past(record: &Record) -> Reputation {
+    Reputation {
+        completed: record.completed,
+        confirmed: record.confirmed,
+        wrong: record.wrong,
+        equivocated: record.equivocated,
+        false_alarms: record.false_alarms,
+        unrevealed: record.unrevealed,
+        withheld: record.withheld,
+        lost: record.lost,
+        failed: record.failed,
+        run_seconds_median: record.run_seconds_median(),
+    }
+}
+
+fn replicates(entry: &Entry) -> Vec<ReplicateModel> {
+    entry.task.replicas().map(|replica| replicate(entry, replica)).collect()
 }
 
 /// What programs printed, as far as workers have told.
@@ -80,7 +155,7 @@ fn explained(failure: &Failure) -> wire::Failure {
     wire::Failure::new(failure.code.clone(), message, failure.remedy.clone())
 }
 
-fn current_status(entry: &Entry) -> &'static str {
+pub(crate) fn current_status(entry: &Entry) -> &'static str {
     let task = &entry.task;
     match task.status() {
         Status::Received if task.replicas().next().is_some() && task.terms.batch => "RUNNING",

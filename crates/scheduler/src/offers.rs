@@ -3,6 +3,9 @@
 //! A scheduler locks 30 % of its price for every task dealt, so an order that the stake does not cover would be refused
 //! when somebody wants to match it. The stake is therefore topped up from the owner's RLC before an order is published,
 //! and again after each match.
+//!
+//! Nothing is offered that no connected worker would do: an offer below what all of them ask for is taken out, and GPUs are
+//! on offer while somebody has one. As long as no worker has come yet, what the operator says stands.
 
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use wire::market::{
     MarketClient, Order, OrderQuery, OrderStatus, PageRequest, PartyFilter, Unpublish,
 };
 
+use crate::books::Abilities;
 use crate::config::{Config, Offer};
 
 /// News of an order.
@@ -38,6 +42,8 @@ const LOW_WATER: u64 = 5;
 struct Standing {
     offer: Offer,
     order: Option<(OrderHash, U256)>,
+    /// What that order says the pool can do.
+    tag: Tag,
 }
 
 impl Standing {
@@ -54,6 +60,9 @@ pub(crate) struct Keeper {
     standing: Vec<Standing>,
     live: watch::Receiver<bool>,
     ready: watch::Sender<bool>,
+    abilities: watch::Receiver<Abilities>,
+    /// Whether GPUs are on offer. A worker that was away for a moment does not change it.
+    offers_gpu: bool,
 }
 
 /// Why an offer does not stand yet.
@@ -74,10 +83,12 @@ impl Keeper {
         config: Config,
         live: watch::Receiver<bool>,
         ready: watch::Sender<bool>,
+        abilities: watch::Receiver<Abilities>,
     ) -> Self {
-        let standing = |offer: &Offer| Standing { offer: offer.clone(), order: None };
+        let standing =
+            |offer: &Offer| Standing { offer: offer.clone(), order: None, tag: Tag::NONE };
         let standing = config.offers.iter().map(standing).collect();
-        Self { config, standing, live, ready }
+        Self { config, standing, live, ready, abilities, offers_gpu: false }
     }
 
     pub(crate) async fn run(mut self, mut news: mpsc::Receiver<OrderNews>) {
@@ -90,6 +101,7 @@ impl Keeper {
             while news.recv().await.is_some() {}
             return;
         };
+        self.offers_gpu = self.abilities.borrow_and_update().has_gpu;
         self.insist(&market, true).await;
         self.ready.send_replace(true);
         let mut check = tokio::time::interval(CHECK_EVERY);
@@ -101,7 +113,14 @@ impl Keeper {
                     Some(heard) => self.hear(heard),
                     None => return,
                 },
+                Ok(()) = self.abilities.changed() => {
+                    self.offers_gpu |= self.abilities.borrow_and_update().has_gpu;
+                    self.take_out(&market).await
+                }
                 _ = check.tick() => {
+                    let now = *self.abilities.borrow();
+                    self.offers_gpu = now.has_gpu || (self.offers_gpu && now.workers == 0);
+                    self.take_out(&market).await;
                     self.check(&market).await;
                     true
                 }
@@ -144,6 +163,34 @@ impl Keeper {
         }
     }
 
+    /// Takes out orders that say what the workers would not do, or less than they can. Whether anything is to be published
+    /// now.
+    async fn take_out(&mut self, market: &MarketClient) -> bool {
+        let (abilities, tag) = (*self.abilities.borrow(), self.tag());
+        let mut changed = false;
+        for standing in &mut self.standing {
+            let is_done = abilities.would_do(standing.offer.price);
+            changed |= is_done && standing.order.is_none();
+            let Some((hash, _)) = standing.order else { continue };
+            if is_done && standing.tag == tag {
+                continue;
+            }
+            let signer = self.config.wallet.signer();
+            let target = Unpublish::Order(hash);
+            if let Err(error) = market.unpublish(OrderKind::Workerpool, target, signer).await {
+                tracing::debug!(%error, "an offer that no worker would do still stands");
+                continue;
+            }
+            if !is_done {
+                let price = standing.offer.price;
+                tracing::warn!(%price, "an offer is taken out: every worker asks for more (GM-8504)");
+            }
+            standing.order = None;
+            changed = true;
+        }
+        changed
+    }
+
     /// Tries until every offer stands.
     async fn insist(&mut self, market: &MarketClient, first: bool) {
         let mut pause = PAUSE_MIN;
@@ -166,7 +213,8 @@ impl Keeper {
         }
         self.cover().await?;
         for index in 0..self.standing.len() {
-            if !self.standing[index].is_low() {
+            let done = self.abilities.borrow().would_do(self.standing[index].offer.price);
+            if !done || !self.standing[index].is_low() {
                 continue;
             }
             let order = self.signed(&self.standing[index].offer)?;
@@ -175,6 +223,7 @@ impl Keeper {
                 market.publish(&Order::from(order), self.config.wallet.signer()).await?;
             tracing::debug!(order = %published.hash, "an offer stands in the market");
             self.standing[index].order = Some((published.hash, volume));
+            self.standing[index].tag = self.tag();
         }
         Ok(())
     }
@@ -195,6 +244,7 @@ impl Keeper {
             match self.standing.iter_mut().find(fits) {
                 Some(standing) => {
                     standing.order = Some((found.hash, U256::from(found.remaining)));
+                    standing.tag = tag;
                 }
                 None => {
                     let target = Unpublish::Order(found.hash);
@@ -238,7 +288,8 @@ impl Keeper {
             let percent = U256::from(matching::POOL_STAKE_PERCENT);
             let each = standing.offer.price.checked_mul(percent)?.0 / U256::from(100);
             let left = standing.order.map_or(U256::ZERO, |(_, left)| left);
-            let new = if standing.is_low() { standing.offer.volume } else { 0 };
+            let done = self.abilities.borrow().would_do(standing.offer.price);
+            let new = if done && standing.is_low() { standing.offer.volume } else { 0 };
             let volume = left.checked_add(U256::from(new))?;
             sum.checked_add(Nrlc(each).checked_mul(volume)?)
         })
@@ -246,7 +297,8 @@ impl Keeper {
 
     /// What the pool can do beyond running programs. Whoever asks for less is served under the same order.
     fn tag(&self) -> Tag {
-        if self.config.sms.is_some() { Tag::TEE | Tag::TDX } else { Tag::NONE }
+        let enclave = if self.config.sms.is_some() { Tag::TEE | Tag::TDX } else { Tag::NONE };
+        if self.offers_gpu { enclave | Tag::GPU } else { enclave }
     }
 
     fn signed(&self, offer: &Offer) -> Result<WorkerpoolOrder, alloy_signer::Error> {

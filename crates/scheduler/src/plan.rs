@@ -2,10 +2,8 @@
 //!
 //! Started tasks come before fresh ones (somebody's stake or time hangs on them); then deals take turns, so that nobody
 //! waits behind all of another's bag; in the same turn the earlier deadline is first. A worker is asked only for what it can
-//! run and has room for. Of several, one that has the program at hand comes first, within its fair share; then the one with
-//! the most free slots; among equals the one that was given the fewest tasks, so that a newcomer gets its share and can earn
-//! a reputation; then the heavier one. Deals larger than the window are opened bit by bit, always the one with the fewest
-//! tasks at work.
+//! run and has room for; which of several, and how many, says [`choice`](crate::choice). Deals larger than the window are
+//! opened bit by bit, always the one with the fewest tasks at work.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,6 +13,8 @@ use primitives::{DealId, Nrlc, TaskId};
 use tasks::Task;
 use wire::link::Enclave;
 
+use crate::choice::{Peer, choose};
+use crate::reputation::Standing;
 use crate::room::{Lack, Room};
 
 /// What is known.
@@ -45,6 +45,10 @@ pub struct Need<'a> {
     pub program: &'a str,
     /// What the workerpool earns with it.
     pub price: Nrlc,
+    /// Who takes part in it already.
+    pub peers: &'a [Peer],
+    /// Whether there is time to wait for a worker that is busy, rather than to ask a relative of one that takes part.
+    pub patient: bool,
 }
 
 /// Why a worker does not take a task. The later in this list, the nearer it came to taking it.
@@ -56,6 +60,8 @@ pub enum Unfit {
     Enclave,
     /// It works for no such price.
     Price,
+    /// It was wrong before, and the task rests on one worker's word.
+    Barred,
     /// It has too little of something.
     Room(Lack),
     /// It is computing as many tasks as it can.
@@ -78,6 +84,8 @@ impl Need<'_> {
             Some(Unfit::Enclave)
         } else if self.price < worker.price_floor {
             Some(Unfit::Price)
+        } else if worker.standing == Standing::Barred && self.task.terms.trust <= U256::ONE {
+            Some(Unfit::Barred)
         } else if let Some(lack) = worker.room.lacks(&self.room) {
             Some(Unfit::Room(lack))
         } else if worker.free == 0 {
@@ -122,6 +130,10 @@ pub struct WorkerView<'a> {
     pub warm: &'a [String],
     /// The least that it works for.
     pub price_floor: Nrlc,
+    /// How far it is trusted.
+    pub standing: Standing,
+    /// How often it lets others down, as [`Record::unreliable`](crate::reputation::Record::unreliable) says.
+    pub unreliable: u8,
 }
 
 /// A deal that is not wholly at work.
@@ -169,22 +181,10 @@ pub fn plan(world: &World<'_>) -> Vec<Step> {
     steps
 }
 
-/// How many more tasks than another a worker gets for having the program at hand: a fetch is saved, but the others must
-/// come to have it too.
-const WARM_SHARE: u64 = 16;
-
 /// Gives one task to as many workers as it wants and as there are.
 fn take(need: &Need<'_>, workers: &mut [WorkerView<'_>], steps: &mut Vec<Step>) {
-    let mut able: Vec<_> = workers.iter_mut().filter(|worker| need.suits(worker)).collect();
-    if able.is_empty() {
-        return;
-    }
-    let fewest = able.iter().map(|it| it.given).min().unwrap_or_default();
-    let cold =
-        |it: &WorkerView<'_>| !need.is_warm_at(it) || it.given > fewest.saturating_add(WARM_SHARE);
-    // Among equals the lowest address, so that the choice does not depend on the order of the list.
-    able.sort_by_key(|it| (cold(it), Reverse(it.free), it.given, Reverse(it.weight), it.worker));
-    for best in able.into_iter().take(need.task.wanted()) {
+    for place in choose(need, workers) {
+        let Some(best) = workers.get_mut(place) else { continue };
         best.free -= 1;
         best.room = best.room.without(need.room);
         best.given += 1;

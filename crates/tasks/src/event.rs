@@ -60,6 +60,11 @@ pub enum Event {
         /// Who.
         worker: Address,
     },
+    /// Nobody here could ever do it: it is given up, unless somebody takes part already.
+    Unservable {
+        /// What is missing.
+        failure: Failure,
+    },
     /// The secret manager has made the key that the task's enclave signs with.
     Challenged {
         /// The key's address.

@@ -264,6 +264,11 @@ impl Task {
         self.consensus.map(|(hash, _)| hash)
     }
 
+    /// What was revealed.
+    pub fn digest(&self) -> Option<ResultDigest> {
+        self.digest
+    }
+
     /// Until when winners may reveal.
     pub fn reveal_deadline(&self) -> Option<UnixSeconds> {
         let window = self.terms.run_seconds.saturating_mul(REVEAL_RATIO);
@@ -431,6 +436,13 @@ impl Task {
             Event::Failed { worker, failure } => self.drop_out(now, worker, Some(failure)),
             Event::Lost { worker } => self.drop_out(now, worker, None),
             Event::Returned { worker } => self.give_back(now, worker),
+            Event::Unservable { failure } => {
+                let open = matches!(self.status, Status::Received | Status::Active);
+                let begun = |it: &Replica| it.is_computing() || it.hash.is_some();
+                if open && !self.replicas.values().any(begun) {
+                    self.doom(now, failure, actions);
+                }
+            }
             Event::Back { worker } => {
                 if let Some(replica) = self.replicas.get_mut(&worker)
                     && replica.counts()

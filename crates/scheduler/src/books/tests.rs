@@ -4,6 +4,8 @@ use primitives::{CategoryId, Nrlc, ResultDigest, ResultHash, Tag};
 
 use super::*;
 
+mod spare;
+
 const POOL: Address = Address::repeat_byte(3);
 const START: u64 = 1_000;
 
@@ -20,10 +22,10 @@ fn deal(number: u8, block: u64, trust: u64, size: u64, how: &[&str]) -> Arc<Deal
     let deal = chain::Deal {
         app: nobody,
         dataset: nobody,
-        workerpool: AssetTerms { pointer: POOL, ..nobody },
+        workerpool: AssetTerms { pointer: POOL, price: Nrlc::new(100), ..nobody },
         trust: U256::from(trust),
         category: CategoryId::new(0),
-        tag: Tag::NONE,
+        tag: if how.contains(&"gpu") { Tag::GPU } else { Tag::NONE },
         requester: Address::ZERO,
         beneficiary: Address::ZERO,
         callback: Address::ZERO,
@@ -41,11 +43,12 @@ fn deal(number: u8, block: u64, trust: u64, size: u64, how: &[&str]) -> Arc<Deal
         deal,
         run_seconds: 300,
         app_kind: "WASM".into(),
-        runtime: "wasm".into(),
+        runtime: if how.contains(&"image") { "docker".into() } else { "wasm".into() },
         app_location: String::new(),
         command_line: String::new(),
         batch: how.contains(&"batch"),
         enclave: how.contains(&"enclave").then_some(Enclave::SimulatedTdx),
+        repeatable: true,
     })
 }
 
@@ -113,10 +116,10 @@ impl Scene {
                     cpus: 64,
                     memory_bytes: 1 << 40,
                     slots: slots.parse().unwrap(),
-                    runtimes: vec!["wasm".into()],
+                    runtimes: spare::runtimes(how),
                     settles: how.contains(&"settles"),
                     tee: how.contains(&"enclave").then_some(Enclave::SimulatedTdx),
-                    ..Capabilities::default()
+                    ..spare::capabilities(how)
                 };
                 self.books.joined(now, who(name), 1, capabilities, U256::ZERO, &[])
             }
@@ -149,6 +152,26 @@ impl Scene {
             ["challenged", task] => {
                 let challenge = Address::repeat_byte(0xc);
                 self.books.answered(now, self.task(task), Event::Challenged { challenge })
+            }
+            ["pauses", name] => {
+                let reason = "its owner uses the machine".to_owned();
+                self.books.said(now, who(name), ToScheduler::Paused { reason })
+            }
+            ["resumes", name] => self.books.said(now, who(name), ToScheduler::Resumed {}),
+            ["returned", name, task] => {
+                let said =
+                    ToScheduler::Returned { task_id: self.task(task), reason: String::new() };
+                self.books.said(now, who(name), said)
+            }
+            ["printed", name, task, text] => {
+                let stream = wire::link::LogStream::Stdout;
+                let (task_id, text) = (self.task(task), (*text).to_owned());
+                let said = ToScheduler::Log { task_id, stream, text, missed: 0 };
+                self.books.said(now, who(name), said)
+            }
+            ["broke", name, task, code] => {
+                let said = spare::broken(self.task(task), code);
+                self.books.said(now, who(name), said)
             }
             ["drains", name] => self.books.said(now, who(name), ToScheduler::Draining {}),
             ["live"] => self.books.go_live(now),
@@ -233,6 +256,9 @@ impl Scene {
             Effect::Finalize { task, .. } => format!("finalize {}", self.name(*task)),
             Effect::Reopen { task } => format!("reopen {}", self.name(*task)),
             Effect::Claim { task } => format!("claim {}", self.name(*task)),
+            Effect::Print { task, worker, text, .. } => {
+                format!("print {} of {}: {text}", self.name(*task), worker[19])
+            }
         }
     }
 }
@@ -428,7 +454,7 @@ fn what_a_task_waits_for_is_said_in_words() {
     let mut scene = Scene::new(true);
     let waits = |scene: &Scene| scene.books.waiting_for(scene.task("1/0")).unwrap().text;
     scene.tell("deal 1 trust 4 size 1");
-    assert_eq!(waits(&scene), "a worker that can run WASM");
+    assert_eq!(waits(&scene), "a worker that can run WASM: none is connected");
     assert_eq!(scene.books.waiting().unwrap().0, 1);
     scene.tell("joins 1 slots 1");
     assert_eq!(waits(&scene), "1 free worker(s), 1 worker(s) computing");

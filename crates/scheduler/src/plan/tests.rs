@@ -55,7 +55,16 @@ fn task(text: &str) -> Task {
 
 fn need(task: &Task) -> Need<'_> {
     let room = Room::of_task(Tag::NONE);
-    Need { task, runtime: "wasm", enclave: None, room, program: "/ipfs/program", price: Nrlc::ZERO }
+    Need {
+        task,
+        runtime: "wasm",
+        enclave: None,
+        room,
+        program: "/ipfs/program",
+        price: Nrlc::ZERO,
+        peers: &[],
+        patient: true,
+    }
 }
 
 fn shown(steps: &[Step]) -> String {

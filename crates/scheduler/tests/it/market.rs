@@ -96,6 +96,8 @@ impl Market {
             workers: None,
             from_block: 0,
             limits: Limits::default(),
+            checks: scheduler::checks::Policy::NEVER,
+            logs: scheduler::LogLimits::default(),
         }
     }
 

@@ -60,6 +60,7 @@ fn event(words: &str) -> (UnixSeconds, Event) {
         "failed" => Event::Failed { worker: who(), failure: failure(Blame::Worker) },
         "lost" => Event::Lost { worker: who() },
         "back" => Event::Back { worker: who() },
+        "unservable" => Event::Unservable { failure: failure(Blame::Worker) },
         "returned" => Event::Returned { worker: who() },
         "single" => Event::Single,
         "settling" => Event::Settling { worker: who() },
@@ -153,6 +154,21 @@ fn a_task_that_is_given_back_goes_to_another_or_the_same_again() {
         2 returned 2 -> Active []"#]]
     .assert_eq(&lines.join("\n"));
     assert!(task.may_take(worker(1)));
+}
+
+#[test]
+fn a_task_that_nobody_could_do_is_given_up_unless_somebody_is_at_it() {
+    let mut task = task(1);
+    let script = "0 noticed\n0 initialized\n0 taken 1\n1 unservable\n2 returned 1\n3 unservable";
+    let lines = run(&mut task, script);
+    expect![[r#"
+        0 noticed -> Received wants 1 [initialize]
+        0 initialized -> Active wants 1 []
+        0 taken 1 -> Active [assign 1]
+        1 unservable -> Active []
+        2 returned 1 -> Active wants 1 []
+        3 unservable -> Doomed [report doomed GM-0000]"#]]
+    .assert_eq(&lines.join("\n"));
 }
 
 #[test]
