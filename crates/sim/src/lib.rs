@@ -28,7 +28,7 @@ pub mod tally;
 mod worker;
 
 pub use audit::{Promise, Violation};
-pub use market::{CLAIM_SLACK_SECONDS, run, runs_expected};
+pub use market::{CLAIM_SLACK_SECONDS, Transcript, run, runs_expected, transcript};
 pub use outcome::{Gain, Outcome, Role};
 pub use scenario::Scenario;
 pub use worker::{is_true, truth};

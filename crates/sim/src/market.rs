@@ -10,7 +10,7 @@ use primitives::ResultHash;
 use tasks::{Blame, Call as TaskCall};
 
 use crate::audit::{Audit, Violation};
-use crate::chain::Chain;
+use crate::chain::{Chain, Mined};
 use crate::chance::Chance;
 use crate::hub::{
     Account, Call, DealNo, Fact, Hub, KITTY_NO, Offer, Phase, TaskNo, Tx, Who, pool_stake,
@@ -113,6 +113,26 @@ pub fn run(scenario: &Scenario) -> Outcome {
     market.start();
     let violation = market.to_the_end();
     Outcome::of(&market, violation)
+}
+
+/// What a chain did, from what, and where it came to: to be compared with another that does the same.
+#[derive(Debug)]
+pub struct Transcript {
+    /// Everybody's money at the start, by number.
+    pub initial: Vec<Account>,
+    /// All transactions in blocks that stand, in order.
+    pub mined: Vec<Mined>,
+    /// The hub at the end.
+    pub hub: Hub,
+}
+
+/// Runs a scenario to its end for what its chain does.
+pub fn transcript(scenario: &Scenario) -> Transcript {
+    let mut market = Market::new(scenario);
+    market.start();
+    market.to_the_end();
+    let Market { chain, audit, .. } = market;
+    Transcript { initial: audit.initial, mined: chain.mined, hub: chain.hub }
 }
 
 impl<'a> Market<'a> {
@@ -522,7 +542,7 @@ fn accounts(
     for worker in first_worker..number(accounts.len()) {
         accounts[worker as usize].free = stake_max * (tasks + 1);
     }
-    accounts[KITTY_NO as usize].locked = scenario.seed % 7 * 1_000_000_000;
+    accounts[KITTY_NO as usize].locked = scenario.kitty;
     accounts
 }
 

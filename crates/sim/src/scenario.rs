@@ -261,6 +261,8 @@ pub struct Scenario {
     pub rules: Rules,
     /// Costs.
     pub costs: Costs,
+    /// What the kitty holds at the start, in nRLC.
+    pub kitty: u64,
     /// Network and blocks.
     pub net: Net,
     /// What goes wrong.
@@ -302,7 +304,8 @@ impl Scenario {
             block_ms: [250, 1_000, 5_000, 12_000][chance.place(4)],
         };
         let rules = Rules::default();
-        Self { seed, rules, costs: COSTS, net, faults, pools, workers, bags }
+        let kitty = chance.below(3) * 700_000_000;
+        Self { seed, rules, costs: COSTS, kitty, net, faults, pools, workers, bags }
     }
 
     /// How many tasks are bought, at most.

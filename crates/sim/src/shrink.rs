@@ -86,6 +86,7 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
     }
     with(&|it| (it.net.loss_ppm, it.net.duplicate_ppm) = (0, 0));
     with(&|it| it.net.jitter_ms = 0);
+    with(&|it| it.kitty = 0);
     with(&|it| it.net = Net { delay_ms: 10, block_ms: 1_000, ..it.net });
     all.retain(|it| it.bags.iter().all(|bag| bag.tasks > 0));
     all
