@@ -53,6 +53,10 @@
 //! Calls and searches run on the runtime's blocking threads, eight at a time, and need a tokio runtime; so does
 //! [`Handle::request`].
 //!
+//! A block's state root costs the depth of the tries for each place that changed: for a hundred market tasks settled in one
+//! transaction, 110 places, some 170 nodes are hashed and written, 15 kB. Nodes are not kept for the past; a proof at an
+//! older block takes back in memory what changed since.
+//!
 //! On disk it is one file, `chain.redb`, which one process opens at a time. After a kill -9 the whole file is checked
 //! before it opens; after [`DevChain::shutdown`] it is not.
 
