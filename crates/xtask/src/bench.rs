@@ -22,6 +22,15 @@ pub(crate) struct Bench {
     /// Tasks in the bag.
     #[arg(long, default_value_t = 1000)]
     bag: usize,
+    /// Tasks in the large bag.
+    #[arg(long, default_value_t = 10_000)]
+    large_bag: usize,
+    /// Tasks of history behind which a bag is measured again; 0 leaves that out (it takes minutes).
+    #[arg(long, default_value_t = 100_000)]
+    history: usize,
+    /// The most minutes that filling the history may take; what was reached by then is reported.
+    #[arg(long, default_value_t = 12)]
+    history_minutes: u64,
     /// Starts of a new market.
     #[arg(long, default_value_t = 7)]
     starts: usize,
@@ -35,7 +44,7 @@ pub(crate) struct Bench {
 
 /// One line of the table.
 struct Row {
-    what: &'static str,
+    what: String,
     bar: &'static str,
     measured: String,
     how: String,
@@ -50,9 +59,12 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> Result<()> {
     let binary = release_binary(root)?;
     rows.extend(starts(&binary, bench.starts)?);
     rows.extend(under_load(root, &binary, bench)?);
+    if bench.history > 0 {
+        rows.extend(with_history(root, &binary, bench)?);
+    }
     let size = fs::metadata(&binary)?.len();
     rows.push(Row {
-        what: "release binary",
+        what: "release binary".to_owned(),
         bar: "≤ 60 MB",
         measured: format!("{:.1} MB", mega(size)),
         how: "size of target/release/gristmill".to_owned(),
@@ -84,7 +96,7 @@ fn cold_build(root: &Path) -> Result<Row> {
         .status()?;
     ensure!(built.success(), "the cold release build failed");
     Ok(Row {
-        what: "first command's cold build",
+        what: "first command's cold build".to_owned(),
         bar: "≤ 8 min",
         measured: format!("{:.1} min", start.elapsed().as_secs_f64() / 60.0),
         how: "one build into an empty target directory, crates already downloaded".to_owned(),
@@ -125,6 +137,46 @@ impl Up {
         let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
         Ok(kib * 1024)
     }
+
+    /// Processor time it has used, in seconds.
+    fn processor_seconds(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name before the last bracket may hold anything.
+        let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+        let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<f64>);
+        let mut next = || ticks.next().context("no times")?.context("no figure");
+        // A hundred a second, on every Linux that a bench runs on.
+        Ok((next()? + next()?) / 100.0)
+    }
+
+    /// Buys that many runs of the no-op program, and waits for the checked results.
+    fn buy(&self, root: &Path, binary: &Path, more: &[&str]) -> Result<Value> {
+        let output = Command::new(binary)
+            .arg("run")
+            .arg(root.join("examples/noop/noop.wasm"))
+            .args(["--json", "--market", &self.origin])
+            .args(more)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .output()?;
+        if !output.status.success() {
+            bail!("run failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        serde_json::from_slice(&output.stdout).context("run said no JSON")
+    }
+
+    fn buy_bag(&self, root: &Path, binary: &Path, tasks: usize) -> Result<Bag> {
+        let before = self.processor_seconds()?;
+        let outcome = self.buy(root, binary, &["--tasks", &tasks.to_string()])?;
+        let count = f64::from(u32::try_from(tasks)?);
+        Ok(Bag {
+            paid_per_second: count / (phase_ms(&outcome, "settle")? / 1e3),
+            verified_per_second: count
+                / ((phase_ms(&outcome, "settle")? + phase_ms(&outcome, "verify")?) / 1e3),
+            processor_ms: (self.processor_seconds()? - before) * 1e3 / count,
+            resident: mega(self.resident()?),
+        })
+    }
 }
 
 impl Drop for Up {
@@ -149,19 +201,19 @@ fn starts(binary: &Path, count: usize) -> Result<Vec<Row>> {
     let sample = format!("median of {count}: from spawning the process to its line of JSON");
     Ok(vec![
         Row {
-            what: "start to ready, a new market",
+            what: "start to ready, a new market".to_owned(),
             bar: "≤ 0.5 s",
             measured: format!("{:.2} s", quantile(&mut fresh, 0.5)),
             how: sample.clone(),
         },
         Row {
-            what: "start to ready, after a kill -9",
+            what: "start to ready, after a kill -9".to_owned(),
             bar: "≤ 0.5 s",
             measured: format!("{:.2} s", quantile(&mut again, 0.5)),
             how: sample,
         },
         Row {
-            what: "idle memory of `up`",
+            what: "idle memory of `up`".to_owned(),
             bar: "≤ 100 MB",
             measured: format!("{:.0} MB", quantile(&mut idle, 0.5)),
             how: format!("median of {count}: VmRSS two seconds after ready"),
@@ -172,21 +224,7 @@ fn starts(binary: &Path, count: usize) -> Result<Vec<Row>> {
 fn under_load(root: &Path, binary: &Path, bench: &Bench) -> Result<Vec<Row>> {
     let dir = tempdir("load")?;
     let up = Up::start(binary, &dir.0)?;
-    let noop = root.join("examples/noop/noop.wasm");
-    let buy = |more: &[&str]| -> Result<Value> {
-        let output = Command::new(binary)
-            .arg("run")
-            .arg(&noop)
-            .args(["--json", "--market", &up.origin])
-            .args(more)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .output()?;
-        if !output.status.success() {
-            bail!("run failed: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        serde_json::from_slice(&output.stdout).context("run said no JSON")
-    };
+    let buy = |more: &[&str]| up.buy(root, binary, more);
     buy(&[])?;
     let mut latencies = Vec::new();
     for _ in 0..bench.jobs {
@@ -199,9 +237,10 @@ fn under_load(root: &Path, binary: &Path, bench: &Bench) -> Result<Vec<Row>> {
         speeds.push(tasks / (phase_ms(&outcome, "settle")? / 1e3));
     }
     let resident = mega(up.resident()?);
+    let large = up.buy_bag(root, binary, bench.large_bag)?;
     Ok(vec![
         Row {
-            what: "no-op job, submit → verified result, p50",
+            what: "no-op job, submit → verified result, p50".to_owned(),
             bar: "≤ 150 ms",
             measured: format!("{:.0} ms", quantile(&mut latencies, 0.5)),
             how: format!(
@@ -210,24 +249,85 @@ fn under_load(root: &Path, binary: &Path, bench: &Bench) -> Result<Vec<Row>> {
             ),
         },
         Row {
-            what: "the same, p99",
+            what: "the same, p99".to_owned(),
             bar: "—",
             measured: format!("{:.0} ms", quantile(&mut latencies, 0.99)),
             how: "same sample".to_owned(),
         },
         Row {
-            what: "bag of no-op tasks",
+            what: "bag of no-op tasks".to_owned(),
             bar: "≥ 100 tasks/s",
             measured: format!("{:.0} tasks/s", quantile(&mut speeds, 0.5)),
             how: format!("median of 3 bags of {}: from the match to the last task paid", bench.bag),
         },
         Row {
-            what: "memory of `up` after that load",
+            what: "memory of `up` after that load".to_owned(),
             bar: "—",
             measured: format!("{resident:.0} MB"),
             how: "VmRSS at the end".to_owned(),
         },
+        Row {
+            what: format!("a bag of {} tasks", bench.large_bag),
+            bar: "≥ 300 tasks/s",
+            measured: format!("{:.0} tasks/s", large.paid_per_second),
+            how: format!(
+                "the same for one bag; with the buyer's own download and check of every result {:.0} tasks/s",
+                large.verified_per_second
+            ),
+        },
+        Row {
+            what: "memory of `up` after that bag".to_owned(),
+            bar: "flat",
+            measured: format!("{:.0} MB", large.resident),
+            how: "VmRSS at the end".to_owned(),
+        },
     ])
+}
+
+/// What a bag took.
+struct Bag {
+    paid_per_second: f64,
+    verified_per_second: f64,
+    /// Of the market's process, for each task, the buyer's downloads included.
+    processor_ms: f64,
+    resident: f64,
+}
+
+/// The same bag behind more and more history, each time in the same market, which is filled by large bags in between.
+fn with_history(root: &Path, binary: &Path, bench: &Bench) -> Result<Vec<Row>> {
+    let dir = tempdir("history")?;
+    let up = Up::start(binary, &dir.0)?;
+    let deadline = Instant::now() + Duration::from_secs(bench.history_minutes * 60);
+    up.buy(root, binary, &[])?;
+    let (mut rows, mut behind) = (Vec::new(), 0);
+    let mut stages: Vec<usize> = [1_000, 10_000, 30_000, 100_000]
+        .into_iter()
+        .filter(|stage| *stage < bench.history)
+        .collect();
+    stages.push(bench.history);
+    for stage in stages {
+        while behind < stage && Instant::now() < deadline {
+            let tasks = (stage - behind).min(10_000);
+            up.buy_bag(root, binary, tasks)?;
+            behind += tasks;
+        }
+        let bag = up.buy_bag(root, binary, bench.bag)?;
+        rows.push(Row {
+            what: format!("a bag of {} behind {behind} tasks of history", bench.bag),
+            bar: "constant",
+            measured: format!(
+                "{:.0} tasks/s, {:.2} ms, {:.0} MB",
+                bag.paid_per_second, bag.processor_ms, bag.resident
+            ),
+            how: "from the match to the last task paid; the market's processor time a task; its VmRSS"
+                .to_owned(),
+        });
+        behind += bench.bag;
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 fn submit_to_verified_ms(outcome: &Value) -> Result<f64> {
