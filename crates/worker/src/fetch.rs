@@ -14,7 +14,8 @@ use std::time::Duration;
 use alloy_primitives::B256;
 use futures::StreamExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::{Host, Url};
@@ -73,7 +74,8 @@ impl FetchError {
         matches!(self, Self::Connection(_) | Self::Disk(_) | Self::Status(500..))
     }
 
-    fn is_passing(&self) -> bool {
+    /// Whether it is worth asking again.
+    pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Connection(_) | Self::Status(429 | 500..))
     }
 }
@@ -166,18 +168,27 @@ impl Fetcher {
         save(answer, path, limit).await
     }
 
-    async fn open(&self, mut url: Url) -> Result<Response, FetchError> {
+    async fn open(&self, url: Url) -> Result<Response, FetchError> {
+        let answer = self.ask(url, HeaderMap::new()).await?;
+        let status = answer.status();
+        if status.is_success() { Ok(answer) } else { Err(FetchError::Status(status.as_u16())) }
+    }
+
+    /// What an address answers, good or bad, after all redirects. What lets somebody in goes to the first origin only.
+    pub(crate) async fn ask(
+        &self,
+        mut url: Url,
+        mut headers: HeaderMap,
+    ) -> Result<Response, FetchError> {
         for _ in 0..=REDIRECTS_MAX {
-            let client = self.client_for(&url)?;
-            let answer = client.get(url.clone()).send().await.map_err(|error| failed(&error))?;
-            let status = answer.status();
-            if status.is_success() {
-                return Ok(answer);
+            let request = self.client_for(&url)?.get(url.clone()).headers(headers.clone());
+            let answer = request.send().await.map_err(|error| failed(&error))?;
+            let Some(target) = redirected(&answer) else { return Ok(answer) };
+            let target = url.join(&target).map_err(|_| FetchError::Unusable)?;
+            if target.origin() != url.origin() {
+                headers.remove(header::AUTHORIZATION);
             }
-            url = match redirected(&answer) {
-                Some(target) => url.join(&target).map_err(|_| FetchError::Unusable)?,
-                None => return Err(FetchError::Status(status.as_u16())),
-            };
+            url = target;
         }
         Err(FetchError::Redirects)
     }
@@ -224,7 +235,8 @@ impl Resolve for PublicOnly {
     }
 }
 
-fn failed(error: &reqwest::Error) -> FetchError {
+/// Why there is no answer.
+pub(crate) fn failed(error: &reqwest::Error) -> FetchError {
     let mut cause = error.source();
     let mut last = None;
     while let Some(error) = cause {

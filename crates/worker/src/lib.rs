@@ -21,7 +21,7 @@
 //! and fees (`chain`).
 //!
 //! **Layout:** `service` start, connection, end · `desk` what to do about each message · `table` the tasks in hand ·
-//! `deals` what the chain says about a deal · `fetch`, `address` getting files · `programs`, `inputs` keeping them ·
+//! `deals` what the chain says about a deal · `fetch`, `address` getting files · `registry` pulling images · `programs`, `inputs` keeping them ·
 //! `enclave` confidential tasks, SIMULATED · `batch` many tasks with one transaction · `settle` contribute, reveal,
 //! upload · `stake` · `journal` · `space` directories · `trouble` what can go wrong.
 
@@ -38,6 +38,7 @@ mod journal;
 mod link;
 mod programs;
 mod recent;
+mod registry;
 mod service;
 mod settle;
 mod space;

@@ -1,7 +1,8 @@
 //! Programs on disk, each fetched once and checked against what is registered.
 //!
-//! Images of containers are fetched here too, as the archives that they are; what an image is pinned to may be a digest
-//! inside of it, so the sandbox checks that. Nothing is fetched from registries.
+//! Images of containers are fetched here too: as archives from the gateway or the web, or by name from a registry
+//! ([`crate::registry`]), as a directory. What an image is pinned to may be a digest inside of it, so the sandbox checks
+//! that.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use tokio::sync::OnceCell;
 use crate::deals::{Facts, ProgramAt};
 use crate::fetch::{Allowance, FetchError, Fetcher};
 use crate::recent::Recent;
+use crate::registry::{self, Reference, Wanted};
 use crate::trouble::Trouble;
 
 /// Programs kept; the oldest makes room.
@@ -66,7 +68,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if self.thrown_out.load(Ordering::Relaxed)
-            && let Err(error) = std::fs::remove_file(&self.path)
+            && let Err(error) = crate::space::remove(&self.path)
         {
             tracing::debug!(path = %self.path.display(), %error, "removing a program");
         }
@@ -78,7 +80,7 @@ impl Drop for Program {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Checksum(B256),
-    /// An image by its address, which names its content.
+    /// An image by its address, or by the digest in it, which names its content.
     Content(String),
     Unchecked(DealId),
 }
@@ -118,6 +120,13 @@ impl Programs {
     }
 
     async fn load(&self, facts: &Facts, key: &Key) -> Result<Arc<Program>, Trouble> {
+        if facts.program.kind == Kind::Container
+            && let Some(image) = in_registry(&facts.program.address)?
+        {
+            let path = self.pulled(facts, key, image).await?;
+            let thrown_out = AtomicBool::new(false);
+            return Ok(Arc::new(Program { path, kind: Kind::Container, sha256: None, thrown_out }));
+        }
         let allowance = match facts.program.kind {
             Kind::Wasm => Allowance { bytes: facts.limits.program_bytes, time: FETCH_TIME },
             Kind::Container if self.runs_images => {
@@ -163,6 +172,41 @@ impl Programs {
         Ok(Arc::new(Program { path, kind, sha256, thrown_out: AtomicBool::new(false) }))
     }
 
+    /// The directory of an image that was pulled, now or before.
+    async fn pulled(&self, facts: &Facts, key: &Key, image: Reference) -> Result<PathBuf, Trouble> {
+        if !self.runs_images {
+            let no_images = sandbox::FailureKind::NoRuntime { what: "containers" };
+            return Err(sandbox::Failure::from(no_images).into());
+        }
+        let (path, is_known) = match key {
+            Key::Content(id) => (self.dir.join(format!("image-{id}")), true),
+            _ => (self.dir.join(format!("unchecked-{}", facts.id)), false),
+        };
+        if is_known && tokio::fs::try_exists(&path).await.unwrap_or(false) {
+            return Ok(path);
+        }
+        let part = path.with_extension("part");
+        let clear = |path: PathBuf| async move {
+            let cleared = tokio::task::spawn_blocking(move || crate::space::remove(&path)).await;
+            cleared.unwrap_or_else(|error| Err(io::Error::other(error)))
+        };
+        clear(part.clone()).await.map_err(Trouble::host("making room for an image"))?;
+        let pin = (!facts.program.checksum.is_zero()).then_some(facts.program.checksum);
+        let wanted = Wanted { image, pin, limit_bytes: facts.limits.image_bytes };
+        let pulling = registry::pull(&self.fetcher, &wanted, &part, &self.dir);
+        let late = |_| FetchError::TooSlow(FETCH_TIME_IMAGE.as_secs()).into();
+        let pulled = tokio::time::timeout(FETCH_TIME_IMAGE, pulling).await.map_err(late).flatten();
+        if let Err(error) = pulled {
+            if let Err(error) = clear(part).await {
+                tracing::debug!(%error, "half an image stays behind");
+            }
+            return Err(Trouble::Registry { image: short(&facts.program.address), error });
+        }
+        clear(path.clone()).await.map_err(Trouble::host("making room for an image"))?;
+        tokio::fs::rename(&part, &path).await.map_err(Trouble::host("keeping an image"))?;
+        Ok(path)
+    }
+
     async fn fetch(
         &self,
         program: &ProgramAt,
@@ -189,17 +233,40 @@ impl Programs {
     }
 }
 
-/// An image is known by its content id, or only within its deal.
+/// The image that an address names, if it is no place of a file.
+fn in_registry(address: &str) -> Result<Option<Reference>, Trouble> {
+    let is_file =
+        ["/ipfs/", "/p2p/", "http://", "https://"].iter().any(|it| address.starts_with(it));
+    if is_file {
+        return Ok(None);
+    }
+    let no_name = || Trouble::NoImageName { image: short(address) };
+    Reference::parse(address).map(Some).ok_or_else(no_name)
+}
+
+/// An image is known by its content id or its digest, or only within its deal.
 fn image_key(program: &ProgramAt, deal: DealId) -> Result<Key, Trouble> {
-    let address = &program.address;
-    if let Some(id) = address.strip_prefix("/ipfs/") {
+    if let Some(id) = program.address.strip_prefix("/ipfs/") {
         let plain = id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         return Ok(if plain { Key::Content(id.to_owned()) } else { Key::Unchecked(deal) });
     }
-    if address.starts_with("http://") || address.starts_with("https://") {
-        return Ok(Key::Unchecked(deal));
-    }
-    Err(Trouble::Registry { image: address.chars().take(200).collect() })
+    let Some(image) = in_registry(&program.address)? else { return Ok(Key::Unchecked(deal)) };
+    // Both together, since the name's digest and the checksum may be of different parts of it.
+    Ok(match (image.digest, program.checksum) {
+        (None, B256::ZERO) => Key::Unchecked(deal),
+        (digest, checksum) => {
+            let mut hash = Sha256::new();
+            hash.update(digest.unwrap_or_default());
+            hash.update(checksum);
+            hash.update(image.origin());
+            hash.update(image.name);
+            Key::Content(hex::encode(hash.finalize()))
+        }
+    })
+}
+
+fn short(address: &str) -> String {
+    address.chars().take(200).collect()
 }
 
 /// By its first bytes.

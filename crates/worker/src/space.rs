@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! programs/<sha256>       kept between runs; checked when first used
-//! programs/image-<cid>    likewise, of containers
+//! programs/image-<id>     likewise, of containers: an archive, or a directory that was pulled
 //! inputs/<deal>-<n>/      while tasks of the deal are in hand
 //! enclaves/<task>-<n>/    while a confidential task runs
 //! results/<task>-<n>.zip  until the task is released; after a restart only those in the journal
@@ -145,12 +145,25 @@ fn thin_out(programs: &Path, left: usize) -> io::Result<()> {
         if is_checksum(&path) || is_image(&path) {
             known.push((fs::metadata(&path)?.modified()?, path));
         } else {
-            fs::remove_file(&path)?;
+            remove(&path)?;
         }
     }
     known.sort();
     let gone = known.len().saturating_sub(left);
-    known.iter().take(gone).try_for_each(|(_, path)| fs::remove_file(path))
+    known.iter().take(gone).try_for_each(|(_, path)| remove(path))
+}
+
+/// Removes a file or a directory that may be gone already.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn is_checksum(path: &Path) -> bool {

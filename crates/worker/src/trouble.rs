@@ -5,6 +5,7 @@ use wire::link::{Blame, RunFailure};
 
 use crate::enclave::Mishap;
 use crate::fetch::FetchError;
+use crate::registry::PullError;
 
 /// The most of a program's output that travels with a failure.
 const TAIL_BYTES_MAX: usize = 4 << 10;
@@ -22,8 +23,10 @@ pub(crate) enum Trouble {
     OtherProgram { from: String, found: String },
     #[error("apps of kind '{kind}' do not run here; WASM and DOCKER do")]
     Kind { kind: String },
-    #[error("images are not pulled from registries here: '{image}'")]
-    Registry { image: String },
+    #[error("'{image}' names no image and no file")]
+    NoImageName { image: String },
+    #[error("the image {image} cannot be pulled: {error}")]
+    Registry { image: String, error: PullError },
     #[error("the deal asks for what this worker does not have: {what}")]
     Demand { what: String },
     #[error("the input {url} cannot be fetched: {error}")]
@@ -76,7 +79,9 @@ impl Trouble {
             Self::Program { .. } => "GM-4210",
             Self::OtherProgram { .. } => "GM-4211",
             Self::Kind { .. } => "GM-4212",
-            Self::Registry { .. } => "GM-4229",
+            Self::NoImageName { .. } => "GM-7024",
+            Self::Registry { error, .. } if error.is_ours() => "GM-7023",
+            Self::Registry { .. } => "GM-7022",
             Self::Demand { .. } => "GM-4213",
             Self::Input { error, .. } if error.is_forbidden() => "GM-4215",
             Self::Input { error, .. } if error.is_excessive() => "GM-4216",
@@ -106,8 +111,14 @@ impl Trouble {
             Self::Program { .. } => "the app's owner must keep the program where it is registered",
             Self::OtherProgram { .. } => "register the app anew with the program's SHA-256",
             Self::Kind { .. } => "build the program as WebAssembly and register it as WASM",
+            Self::NoImageName { .. } => {
+                "register the app with an image's name as docker pull takes it, a /ipfs/… address or a URL"
+            }
+            Self::Registry { error, .. } if error.is_ours() => {
+                "another worker may succeed; the operator should check the way to the registry"
+            }
             Self::Registry { .. } => {
-                "save the image with docker save, add it to the market's storage, and register the app with its /ipfs/… address"
+                "the app's owner must keep the image where everybody can pull it, or add it to the market's storage"
             }
             Self::Demand { .. } => "leave the demand out of the request, or use another workerpool",
             Self::Input { error, .. } if error.is_forbidden() => {
@@ -149,9 +160,11 @@ impl Trouble {
         match self {
             Self::Program { error, .. } if error.is_ours() => Blame::Worker,
             Self::Input { error, .. } if error.is_ours() => Blame::Worker,
+            Self::Registry { error, .. } if error.is_ours() => Blame::Worker,
             Self::Program { .. }
             | Self::OtherProgram { .. }
             | Self::Kind { .. }
+            | Self::NoImageName { .. }
             | Self::Registry { .. }
             | Self::NoCallbackData => Blame::App,
             Self::Demand { .. } | Self::Input { .. } | Self::Inputs(_) | Self::Dataset(_) => {
