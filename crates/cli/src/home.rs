@@ -17,7 +17,7 @@ use crate::failure::{Exit, Failure, OrFail};
 
 /// The form of a data directory that this binary reads and writes. Raise it when an older binary could not read it, or
 /// this one could not read an older one's.
-const DATA_VERSION: u64 = 1;
+const DATA_VERSION: u64 = 2;
 
 /// Gristmill's home on this machine.
 pub fn home() -> PathBuf {

@@ -128,6 +128,13 @@ async fn everything_is_readable(
     let task = text("/receipt/tasks/0/task")?.parse()?;
     let state = client.task(task).await?;
     assert_eq!(state.status, TaskStatus::Completed);
+    let collected = client.receipt_of(task).await?;
+    ensure!(collected.notes.is_empty(), "{:?}", collected.notes);
+    let file = collected.receipt.to_text().into_bytes();
+    let trusted: Vec<B256> = receipts::anchors(&file)?.into_iter().map(|it| it.hash).collect();
+    let verified = receipts::verify(&file, &trusted)?;
+    assert_eq!(verified.receipt.claims.contributions.len(), state.contributors.len());
+    assert!(verified.complete, "the original's own count was proven");
     let worker = *state.contributors.first().context("a contributor")?;
     let contribution = client.contribution(task, worker).await?;
     assert_eq!(contribution.hash, state.consensus);
