@@ -13,11 +13,12 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
 use axum::Router;
-use blobs::Blobs;
+use blobs::{Blobs, Uploads};
 use chain::{Client, Wallet};
 use devchain::{DevChain, Mining};
 use orderbook::Orderbook;
@@ -39,10 +40,12 @@ use worker::Worker;
 use crate::args::ServiceArgs;
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home::DataDir;
+use crate::keeper;
 use crate::market::Origin;
 use crate::settings::Settings;
 use crate::up::interrupted;
 
+mod containers;
 mod results;
 
 /// Tasks per order, when the offer does not say.
@@ -176,12 +179,25 @@ impl Place {
 
     async fn gateway(self) -> Result<(), Failure> {
         let dir = self.need_data_dir()?;
-        let blobs = Blobs::open(&dir.path().join("blobs")).or_fail(
+        let all_bytes_max = self.settings.get("blobs.max_bytes")?;
+        let limits = blobs::Limits { all_bytes_max, ..blobs::Limits::default() };
+        let blobs = Blobs::open_with(&dir.path().join("blobs"), limits).or_fail(
             "GM-6003",
             Exit::Market,
             "the store of inputs and results cannot be opened",
         )?;
         let origin = self.listen(blobs.router().merge(docs(&[Door::Ipfs]))).await?;
+        let policy = keeper::policy(
+            self.settings.need("blobs.keep_results_days")?,
+            self.settings.need("blobs.keep_inputs_days")?,
+            all_bytes_max,
+        );
+        let asked = crate::blobs::configured(&self.settings, blobs.clone()).await;
+        let asked = asked.unwrap_or_else(|failure| {
+            tracing::warn!(%failure, "nothing is swept until the next start");
+            None
+        });
+        tokio::spawn(keeper::keep(blobs, asked, policy, self.stop.clone()));
         self.run(&origin, json!({})).await;
         origin.closed().await;
         Ok(())
@@ -192,6 +208,11 @@ impl Place {
         let client = self.client().await?;
         let signer = self.key("scheduler.key_file")?;
         let wallet = Wallet::new(&client, signer).await.map_err(|error| silent_chain(&error))?;
+        let scratch = tempfile::Builder::new().prefix("gristmill-uploads-").tempdir().or_fail(
+            "GM-6003",
+            Exit::Market,
+            "there is no temporary directory",
+        )?;
         let market = match self.settings.get::<Url>("market.orderbook")? {
             Some(url) => Some(MarketClient::new(&url, client.chain_id()).or_fail(
                 "GM-5015",
@@ -204,13 +225,18 @@ impl Place {
             wallet,
             workerpool: self.settings.need("scheduler.workerpool")?,
             store: store(dir.as_ref(), "scheduler").await?,
-            results: Arc::new(results::Remote::new(self.gateway_client()?)),
+            results: Arc::new(results::Remote::new(
+                self.gateway_client()?,
+                uploads(dir.as_ref(), &scratch)?,
+            )),
             market,
             sms: self.settings.get("market.sms")?,
             offers: self.offers()?,
             workers: None,
             from_block: self.settings.need("market.start_block")?,
             limits: scheduler::Limits::default(),
+            checks: self.settings.need("scheduler.canary_rate")?,
+            logs: self.logs()?,
             client,
         };
         let scheduler = Scheduler::start(config).await.or_fail(
@@ -269,13 +295,21 @@ impl Place {
         };
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let cpus = self.settings.get("worker.cpus")?.unwrap_or(cores);
-        let sandbox = Sandbox::new(&sandbox::Config::new(root.join("sandbox"), cpus)).or_fail(
+        let gpus = self.gpus()?;
+        let names: Vec<String> = gpus.iter().map(|gpu| gpu.name.clone()).collect();
+        let containers = containers::choice(&self.settings)?;
+        let usual = sandbox::Config::new(root.join("sandbox"), cpus);
+        let config = sandbox::Config { gpus, containers, ..usual };
+        let sandbox = Sandbox::new(&config).or_fail(
             "GM-5012",
             Exit::Market,
             "the sandbox does not start",
         )?;
         let signer = self.key("worker.key_file")?;
         let address = signer.address();
+        // Only containers have a use for them.
+        let names = if sandbox.runs(sandbox::Kind::Container) { names } else { Vec::new() };
+        let slots = self.settings.get("worker.slots")?.unwrap_or(cpus.saturating_mul(4));
         let config = worker::Config {
             scheduler: self.settings.need("worker.scheduler")?,
             workerpool: self.settings.need("worker.workerpool")?,
@@ -285,7 +319,9 @@ impl Place {
             gateway: self.settings.need("market.gateway")?,
             store: store(dir.as_ref(), "worker").await?,
             dir: root.join("work"),
-            slots: self.settings.need("worker.slots")?,
+            slots,
+            machine: self.machine(cpus, names)?,
+            drain: self.seconds("worker.drain_seconds")?,
             allow_private: self.settings.need("worker.allow_private")?,
             tee: if self.settings.need("worker.simulate_tee")? {
                 worker::Tee::SimulatedTdx
@@ -300,12 +336,79 @@ impl Place {
             "the worker does not start",
         )?;
         self.say(json!({ "worker": address.to_string() }));
-        interrupted().await;
-        // What was begun is finished or put down in order; nothing new is taken.
+        tokio::select! {
+            () = interrupted() => {}
+            () = worker.stopped() => return Ok(()),
+        }
+        // What was begun is finished or handed back; nothing new is taken. Who asks twice does not want to wait.
         worker.drain();
-        self.stop.cancel();
-        worker.stopped().await;
+        tokio::select! {
+            () = worker.stopped() => {}
+            () = interrupted() => {
+                self.stop.cancel();
+                worker.stopped().await;
+            }
+        }
         Ok(())
+    }
+
+    /// What of its machine the worker offers.
+    fn machine(&self, cpus: usize, gpus: Vec<String>) -> Result<worker::Machine, Failure> {
+        let mib = |name: &str| -> Result<Option<u64>, Failure> {
+            Ok(self.settings.get::<u64>(name)?.map(|mib| mib.saturating_mul(1 << 20)))
+        };
+        let when_idle = match self.settings.need("worker.when_idle")? {
+            false => None,
+            true => Some(worker::WhenIdle {
+                policy: worker::Policy {
+                    busy_percent: self.settings.need("worker.idle_percent")?,
+                    calm: self.seconds("worker.idle_calm_seconds")?,
+                    patience: self.seconds("worker.idle_patience_seconds")?,
+                },
+                file: self.settings.get("worker.idle_file")?,
+            }),
+        };
+        Ok(worker::Machine {
+            cpus: Some(cpus),
+            memory_bytes: mib("worker.memory_mb")?,
+            disk_bytes: mib("worker.disk_mb")?,
+            gpus,
+            region: self.settings.get("worker.region")?,
+            host: self.settings.get("worker.host")?,
+            owner: self.settings.get("worker.owner")?,
+            price_floor: self.settings.get("worker.price_floor")?.unwrap_or(Nrlc::ZERO),
+            when_idle,
+        })
+    }
+
+    /// The GPUs that programs may be given.
+    fn gpus(&self) -> Result<Vec<sandbox::gpu::Gpu>, Failure> {
+        if !self.settings.need::<bool>("worker.gpus")? {
+            return Ok(Vec::new());
+        }
+        let allow_hooks = self.settings.need("worker.cdi_hooks")?;
+        let dir: Option<PathBuf> = self.settings.get("worker.cdi_dir")?;
+        let usual = sandbox::gpu::Cdi { allow_hooks, ..sandbox::gpu::Cdi::default() };
+        let cdi = match dir {
+            Some(dir) => sandbox::gpu::Cdi { dirs: vec![dir], ..usual },
+            None => usual,
+        };
+        Ok(sandbox::gpu::discover(&cdi))
+    }
+
+    /// How much of what programs print the scheduler keeps.
+    fn logs(&self) -> Result<scheduler::LogLimits, Failure> {
+        let days: u64 = self.settings.need("scheduler.logs_days")?;
+        let mib: u64 = self.settings.need("scheduler.logs_mb")?;
+        Ok(scheduler::LogLimits {
+            keep: Duration::from_secs(days.saturating_mul(24 * 3_600)),
+            all_bytes: mib.saturating_mul(1 << 20),
+            ..scheduler::LogLimits::default()
+        })
+    }
+
+    fn seconds(&self, name: &str) -> Result<Duration, Failure> {
+        self.settings.need(name).map(Duration::from_secs)
     }
 
     /// Waits for the end, after saying where the service is.
@@ -426,6 +529,16 @@ impl Place {
 /// The description of a service with those doors.
 fn docs(doors: &[Door]) -> Router {
     openapi::router(doors, env!("CARGO_PKG_VERSION"))
+}
+
+/// Where a scheduler gathers results that come in parts.
+fn uploads(dir: Option<&DataDir>, scratch: &tempfile::TempDir) -> Result<Uploads, Failure> {
+    let root = dir.map_or(scratch.path(), DataDir::path);
+    Uploads::open(&root.join("uploads"), blobs::Limits::default()).or_fail(
+        "GM-6003",
+        Exit::Market,
+        "the directory of uploads cannot be used",
+    )
 }
 
 async fn store(dir: Option<&DataDir>, name: &str) -> Result<Store, Failure> {

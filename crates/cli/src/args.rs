@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use primitives::Nrlc;
+use scheduler::checks::Policy;
 
 /// An open market for computing that speaks the iExec protocol.
 #[derive(Debug, Parser)]
@@ -33,6 +34,10 @@ pub enum Command {
     Up(UpArgs),
     /// Show what became of a task.
     Task(TaskArgs),
+    /// Write the file that shows anybody what came of a task, or check one.
+    Receipt(ReceiptArgs),
+    /// Run a task again on this machine and compare its digest with the chain's.
+    Verify(VerifyArgs),
     /// Say why a request order is not matched, and what would help.
     Order {
         /// What to know.
@@ -61,6 +66,8 @@ pub enum Command {
     Vault(ServiceArgs),
     /// Run a worker alone.
     Worker(ServiceArgs),
+    /// Look after the store of inputs and results.
+    Blobs(crate::blobs::BlobsArgs),
     /// Show the settings of the services that run alone.
     Config(ConfigArgs),
     /// Put a market's contracts on any EVM chain.
@@ -258,6 +265,11 @@ pub struct ShapeArgs {
     /// with the reputation of fifteen verified tasks, without which the consensus formula would need four of them.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub dev_lying_workers: u16,
+
+    /// The least share of tasks of one worker that a second worker confirms, unknown to either; newcomers' more often.
+    /// The workers of an embedded market are all its own, so without this none are.
+    #[arg(long, default_value = "0", value_name = "0..1")]
+    pub canary_rate: Policy,
 }
 
 /// `gristmill run`.
@@ -294,6 +306,10 @@ pub struct RunArgs {
     /// Put the results' files into this directory.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    /// Also write the file that shows anybody what came of the task; see `gristmill receipt`. Only for one task.
+    #[arg(long, value_name = "FILE")]
+    pub receipt: Option<PathBuf>,
 
     /// Print the whole outcome as one JSON object on stdout.
     #[arg(long)]
@@ -337,6 +353,9 @@ pub enum TaskCommand {
         /// Which one.
         #[command(flatten)]
         query: TaskQuery,
+        /// Go on until the task has ended, telling what its program prints as it comes.
+        #[arg(short, long)]
+        follow: bool,
         /// A file with the requester's private key, as 64 hexadecimal digits. Default: the first development account.
         #[arg(long, env = "GRISTMILL_KEY_FILE", value_name = "FILE")]
         key_file: Option<PathBuf>,
@@ -351,6 +370,100 @@ pub struct TaskQuery {
     /// The origin of the market. Default: one that runs on this machine.
     #[arg(long, env = "GRISTMILL_MARKET", value_name = "URL")]
     pub market: Option<url::Url>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a task is to be found.
+#[derive(Debug, Clone, Args)]
+pub struct TaskSource {
+    /// The origin of the market. Default: one that runs on this machine.
+    #[arg(long, env = "GRISTMILL_MARKET", value_name = "URL")]
+    pub market: Option<url::Url>,
+
+    /// Ask this node instead of a market's; needs --hub too.
+    #[arg(long, value_name = "URL", requires = "hub", conflicts_with = "market")]
+    pub rpc: Option<url::Url>,
+
+    /// The market's hub on the node's chain.
+    #[arg(long, value_name = "ADDRESS", requires = "rpc")]
+    pub hub: Option<alloy_primitives::Address>,
+}
+
+/// `gristmill receipt`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct ReceiptArgs {
+    /// Something else than writing one.
+    #[command(subcommand)]
+    pub command: Option<ReceiptCommand>,
+
+    /// The task's id.
+    #[arg(required = true)]
+    pub task: Option<primitives::TaskId>,
+
+    /// Write it to this file. Default: stdout.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Which task it is.
+    #[command(flatten)]
+    pub source: TaskSource,
+
+    /// Print one JSON object about the file.
+    #[arg(long, requires = "out")]
+    pub json: bool,
+}
+
+/// What else can be done with a receipt.
+#[derive(Debug, Subcommand)]
+pub enum ReceiptCommand {
+    /// Check a receipt against the hash of a block. Needs no connection, unless it is to ask a node for the hash.
+    Verify(ReceiptVerifyArgs),
+}
+
+/// `gristmill receipt verify`.
+#[derive(Debug, Args)]
+pub struct ReceiptVerifyArgs {
+    /// The receipt.
+    pub file: PathBuf,
+
+    /// The hash of the block that it hangs on, from wherever you trust it. Several, if it hangs on several.
+    #[arg(long, value_name = "HASH")]
+    pub block_hash: Vec<alloy_primitives::B256>,
+
+    /// Trust what this node says of the block.
+    #[arg(long, value_name = "URL")]
+    pub rpc: Option<url::Url>,
+
+    /// Refuse a receipt of any other hub.
+    #[arg(long, value_name = "ADDRESS")]
+    pub hub: Option<alloy_primitives::Address>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gristmill verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The task's id.
+    pub task: primitives::TaskId,
+
+    /// Where the evidence goes if the digests differ. Default: mismatch-TASK.json here.
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
+
+    /// The origin of the market. Default: one that runs on this machine.
+    #[arg(long, env = "GRISTMILL_MARKET", value_name = "URL")]
+    pub market: Option<url::Url>,
+
+    /// Also fetch program and inputs from loopback and private networks.
+    #[arg(long)]
+    pub allow_private: bool,
+
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use gristmill::apart::{self, Service};
 use gristmill::args::{
-    AccountCommand, Cli, Command, ConfigArgs, ConfigCommand, OrderCommand, TaskCommand,
-    WorkerpoolCommand,
+    AccountCommand, Cli, Command, ConfigArgs, ConfigCommand, OrderCommand, ReceiptCommand,
+    TaskCommand, WorkerpoolCommand,
 };
+use gristmill::blobs::BlobsCommand;
 use gristmill::chain_deploy::ChainCommand;
 use gristmill::failure::Failure;
-use gristmill::{chain_deploy, order, provide, run, task, up};
+use gristmill::{blobs, chain_deploy, order, proof, provide, recheck, run, task, up};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -43,6 +44,8 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Run(args) => run::run(*args).await,
         Command::Up(args) => up::up(args).await,
         Command::Task(args) => task::task(args.command).await,
+        Command::Receipt(args) => proof::receipt(args).await,
+        Command::Verify(args) => recheck::verify(args).await,
         Command::Order { command } => order::order(command).await,
         Command::Account { command } => provide::account(command).await,
         Command::Workerpool { command } => provide::workerpool(command).await,
@@ -54,6 +57,7 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Config(ConfigArgs { command: ConfigCommand::Show { service, json } }) => {
             apart::show(&service, json)
         }
+        Command::Blobs(args) => blobs::run(args).await,
         Command::Chain(args) => chain_deploy::chain(args.command).await,
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -76,10 +80,16 @@ fn asks_for_json(command: &Command) -> bool {
             | TaskCommand::Why(query)
             | TaskCommand::Logs { query, .. } => query.json,
         },
+        Command::Receipt(args) => match &args.command {
+            Some(ReceiptCommand::Verify(verify)) => verify.json,
+            None => args.json,
+        },
+        Command::Verify(args) => args.json,
         Command::Chain(args) => match &args.command {
             ChainCommand::Deploy(args) => args.json,
             ChainCommand::Serve(_) => false,
         },
+        Command::Blobs(args) => matches!(args.command, BlobsCommand::Gc { json: true, .. }),
         Command::Order { command: OrderCommand::Why(args) } => args.json,
         Command::Config(ConfigArgs { command: ConfigCommand::Show { json, .. } }) => *json,
         Command::Account { command } => match command {

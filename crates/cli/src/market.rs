@@ -35,6 +35,7 @@ use orderbook::Orderbook;
 use primitives::{CategoryId, Nrlc};
 use sandbox::Sandbox;
 use scheduler::Scheduler;
+use scheduler::checks::Policy;
 use store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,7 @@ use crate::accounts::ServiceKeys;
 use crate::args::ShapeArgs;
 use crate::failure::{Exit, Failure, OrFail, chain_of};
 use crate::home::DataDir;
+use crate::keeper::{self, MarketKeeper};
 use crate::purchase::Access;
 use founding::Founded;
 pub(crate) use origin::Origin;
@@ -85,6 +87,8 @@ pub struct MarketConfig {
     pub workers: usize,
     /// How many of them lie.
     pub liars: usize,
+    /// How often results are confirmed by a second worker although the buyer asks for one.
+    pub checks: Policy,
     /// Time between blocks; they are made on demand without.
     pub block_time_ms: Option<u64>,
     /// Whether trusted execution may be simulated even where others than this machine can use it.
@@ -107,6 +111,7 @@ impl MarketConfig {
             chain_id: shape.chain_id,
             workers: shape.workers.into(),
             liars: shape.dev_lying_workers.into(),
+            checks: shape.canary_rate,
             block_time_ms: shape.block_time_ms,
             simulate_tee_in_public: false,
         }
@@ -432,6 +437,8 @@ impl Services {
             workers: None,
             from_block: 0,
             limits: scheduler::Limits::default(),
+            checks: config.checks,
+            logs: scheduler::LogLimits::default(),
         };
         Scheduler::start(config).await.or_fail(
             "GM-5012",
@@ -442,6 +449,14 @@ impl Services {
 
     /// Lets the services' routes in and gives the market's description.
     async fn open(&self, ground: &Ground, founded: &Founded) -> Result<Description, Failure> {
+        let keeper = MarketKeeper {
+            market: self.market.clone(),
+            client: self.client.clone(),
+            blobs: self.blobs.clone(),
+        };
+        let policy = keeper::policy(keeper::KEEP_DAYS, keeper::KEEP_DAYS, None);
+        let stop = ground.stop.clone();
+        tokio::spawn(keeper::keep(self.blobs.clone(), Some(keeper), policy, stop));
         let described: Arc<OnceLock<Description>> = Arc::default();
         let schedulers = self.schedulers.iter();
         let routes = Router::new()
@@ -529,6 +544,8 @@ impl Services {
                     store: place.store.clone(),
                     dir: place.dir.join(format!("{pool}-{number}")),
                     slots: SLOTS,
+                    machine: worker::Machine::default(),
+                    drain: Duration::ZERO,
                     allow_private: false,
                     tee: if self.vault.is_simulated() {
                         worker::Tee::SimulatedTdx

@@ -3,6 +3,7 @@
 use alloy_primitives::{Address, U256};
 use orders::WorkerpoolOrder;
 use primitives::Nrlc;
+use wire::market::TrackRecord;
 
 use crate::failure::{Exit, Failure};
 
@@ -15,12 +16,23 @@ pub struct Offer {
     pub remaining: U256,
     /// The workerpool's own description, if the market tells.
     pub name: String,
+    /// How the workerpool's last tasks ended, if any have.
+    pub track_record: Option<TrackRecord>,
 }
 
 impl Offer {
     /// What it asks for a task.
     pub fn price(&self) -> Nrlc {
         Nrlc(self.order.price)
+    }
+
+    /// What speaks against the workerpool: the part of its tasks that failed, in millionths, and how long the others took.
+    fn blame(&self) -> (u64, u64) {
+        let track_record = self.track_record.unwrap_or_default();
+        (
+            1_000_000 - track_record.success_ppm().min(1_000_000),
+            track_record.median_latency_s.unwrap_or_default(),
+        )
     }
 
     /// The workerpool.
@@ -64,10 +76,17 @@ pub fn compare(offers: Vec<Offer>, wanted: &Wanted) -> Vec<(Offer, Verdict)> {
             (offer, verdict)
         })
         .collect();
-    // Ties: the more that is left in an order, the longer it will serve; then the address, so that the choice is stable.
+    // Ties: who has let fewest down, then who was quickest; the more that is left in an order, the longer it will serve;
+    // then the address, so that the choice is stable.
     judged.sort_by(|(left, left_verdict), (right, right_verdict)| {
         let key = |offer: &Offer, verdict: &Verdict| {
-            (*verdict != Verdict::Dearer, offer.price(), !offer.remaining, offer.workerpool())
+            (
+                *verdict != Verdict::Dearer,
+                offer.price(),
+                offer.blame(),
+                !offer.remaining,
+                offer.workerpool(),
+            )
         };
         key(left, left_verdict).cmp(&key(right, right_verdict))
     });
@@ -148,7 +167,21 @@ mod tests {
             trust: U256::from(trust),
             ..WorkerpoolOrder::default()
         };
-        Offer { order, remaining: U256::from(remaining), name: name.to_owned() }
+        Offer { order, remaining: U256::from(remaining), name: name.to_owned(), track_record: None }
+    }
+
+    #[test]
+    fn of_the_same_price_the_one_that_let_fewest_down_is_chosen() {
+        let known = |completed, failed, seconds| {
+            Some(TrackRecord { completed, failed, median_latency_s: Some(seconds) })
+        };
+        let with = |name, track_record| Offer { track_record, ..offer(name, 30, 2, 10) };
+        let offers =
+            vec![with("a", known(9, 1, 2)), with("b", known(8, 0, 9)), with("c", known(5, 0, 4))];
+        let wanted = Wanted { trust: U256::from(1), tasks: U256::from(1), max_price: None };
+        let judged = compare(offers, &wanted);
+        let names: Vec<_> = judged.iter().map(|(offer, _)| offer.name.as_str()).collect();
+        assert_eq!(names, ["c", "b", "a"]);
     }
 
     /// Chooses among three offers and tells the name of the chosen one, or the refusal.

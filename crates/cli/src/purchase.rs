@@ -16,7 +16,8 @@ use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
 use chain::{Cursor, Wallet, deposit_and_match};
 use orders::{AppOrder, DatasetOrder, OrderKind, Quartet, RequestOrder, deal_id};
-use primitives::Nrlc;
+use primitives::{CategoryId, Nrlc};
+use sandbox::Limits;
 use wire::market::{Order, OrderQuery, PageRequest, PartyFilter};
 use wire::params::Params;
 
@@ -79,6 +80,16 @@ impl<'a> Purchase<'a> {
     /// What the app costs a task.
     pub fn app_price(&self) -> Nrlc {
         Nrlc(self.app_order.price)
+    }
+
+    /// What each task may use at most, by its category.
+    ///
+    /// # Errors
+    /// GM-3102 the chain does not answer.
+    pub async fn limits(&self) -> Result<Limits, Failure> {
+        let id = CategoryId::new(self.wish.category);
+        let category = self.access.client.category(id).await.map_err(chain_silent)?;
+        Ok(Limits::for_timeref(category.work_clock_seconds))
     }
 
     /// The best offer.
@@ -192,8 +203,9 @@ async fn params(access: &Access, wish: &Wish) -> Result<Params, Failure> {
                     Exit::Market,
                     &format!("the market did not take {}", path.display()),
                 )?;
-                let origin = access.description.origin.trim_end_matches('/');
-                format!("{origin}{}", stored.location())
+                // Where it was put: the order book's origin need not be the gateway's.
+                let gateway = access.gateway()?;
+                format!("{}{}", gateway.as_str().trim_end_matches('/'), stored.location())
             }
         });
     }
@@ -224,6 +236,7 @@ async fn open_offers(
         Order::Workerpool(order) => Some(Offer {
             name: access.pool_name(order.workerpool),
             remaining: U256::from(published.remaining),
+            track_record: published.track_record,
             order,
         }),
         _ => None,

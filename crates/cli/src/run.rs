@@ -8,6 +8,7 @@
 //! refused without money before any is locked.
 
 use std::io::Write;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -16,6 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::market::{Market, MarketConfig};
 use crate::offers::{Offer, Verdict};
 use crate::progress::Talk;
+use crate::proof;
 use crate::purchase::{Access, Outcome, Purchase, Wish};
 use crate::up::interrupted;
 
@@ -25,11 +27,24 @@ use crate::up::interrupted;
 /// Whatever stood in the way; see [`Exit`] for what each means to the caller.
 pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let wish = Wish::of(&args)?;
+    if args.receipt.is_some() && args.tasks > 1 {
+        let what = "a receipt file is of one task";
+        return Err(Failure::new("GM-8307", Exit::Usage, what)
+            .because(format!("{} tasks are asked for", args.tasks))
+            .fix("leave --receipt out and write one for each: gristmill receipt TASK --out FILE"));
+    }
     let talk = Talk::new(args.json);
     let (access, own) = reach(&args, &talk).await?;
     let bought = tokio::select! {
         outcome = buy(&access, &wish, &talk) => outcome,
         () = interrupted() => Err(interrupted_failure(own.is_some())),
+    };
+    // Before a market of our own is gone, and its chain with it.
+    let bought = match (bought, &args.receipt) {
+        (Ok(outcome), Some(path)) => {
+            keep_receipt(&access, &outcome, path, &talk).await.map(|()| outcome)
+        }
+        (bought, _) => bought,
     };
     if let Some(market) = own {
         market.stop().await;
@@ -68,12 +83,31 @@ async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failu
         offer.price(),
         purchase.app_price()
     ));
+    talk.say(format!("limits    {}", purchase.limits().await?));
     let matched = purchase.buy(&offer).await?;
     talk.say(format!("deal      {}", matched.deal()));
     if let Some(task) = matched.only_task() {
         talk.say(format!("task      {task}"));
     }
     matched.outcome(talk).await
+}
+
+/// Writes the file that shows the task to others.
+async fn keep_receipt(
+    access: &Access,
+    outcome: &Outcome,
+    path: &Path,
+    talk: &Talk,
+) -> Result<(), Failure> {
+    for task in &outcome.receipt.tasks {
+        let collected = proof::collect(access.client(), task.task).await?;
+        for note in collected.notes {
+            talk.say(format!("note      {note}"));
+        }
+        proof::write(path, &collected.receipt)?;
+        talk.say(format!("receipt   {}", path.display()));
+    }
+    Ok(())
 }
 
 /// The most offers that are listed.

@@ -61,6 +61,17 @@ pub const KEYS: &[Key] = &[
     key("gateway.host", Some("127.0.0.1"), "where it listens"),
     key("gateway.port", Some("8080"), "0 takes a free one"),
     key("gateway.data_dir", None, "where inputs and results are kept"),
+    key(
+        "blobs.keep_results_days",
+        Some("30"),
+        "how long a result stays after its deal can no longer be open",
+    ),
+    key(
+        "blobs.keep_inputs_days",
+        Some("30"),
+        "how long a file stays that no deal and no open order needs, after it was last added",
+    ),
+    key("blobs.max_bytes", None, "the most that inputs and results take; as much as fits without"),
     key("scheduler.host", Some("127.0.0.1"), "where it listens, for workers and for requesters"),
     key("scheduler.port", Some("13000"), "0 takes a free one"),
     key(
@@ -68,11 +79,18 @@ pub const KEYS: &[Key] = &[
         None,
         "where it keeps how far it followed the chain; nowhere without",
     ),
+    key("scheduler.logs_days", Some("3"), "how long what programs printed is kept"),
+    key("scheduler.logs_mb", Some("256"), "how much of it is kept at most, in MiB"),
     key("scheduler.workerpool", None, "the workerpool's address"),
     key(
         "scheduler.key_file",
         None,
         "a file with the pool owner's private key, as 64 hexadecimal digits",
+    ),
+    key(
+        "scheduler.canary_rate",
+        Some("0.05"),
+        "the least share of tasks of one worker that a second worker confirms unknown to either; newcomers' more often; 0 is never",
     ),
     key("worker.scheduler", None, "where the scheduler answers"),
     key("worker.workerpool", None, "the workerpool to work for"),
@@ -82,8 +100,61 @@ pub const KEYS: &[Key] = &[
         None,
         "programs, inputs, results and the journal; lost at the end without",
     ),
-    key("worker.slots", Some("8"), "tasks in hand at once"),
+    key("worker.slots", None, "tasks in hand at once; four for each of worker.cpus without"),
     key("worker.cpus", None, "programs computing at once; all cores without"),
+    key(
+        "worker.memory_mb",
+        None,
+        "memory for programs, in MiB; three quarters of the machine's without",
+    ),
+    key(
+        "worker.disk_mb",
+        None,
+        "disk for programs, inputs and results, in MiB; what is free at the start without",
+    ),
+    key("worker.gpus", Some("true"), "whether programs may be given the GPUs that the machine's CDI files name"),
+    key("worker.cdi_dir", None, "where those files are; /etc/cdi and /var/run/cdi without"),
+    key(
+        "worker.cdi_hooks",
+        Some("false"),
+        "whether programs that those files name may run on this machine",
+    ),
+    key("worker.region", None, "where the worker is, in its operator's words: eu-west"),
+    key(
+        "worker.host",
+        None,
+        "the machine's name to the scheduler, which spreads replicas over machines; made of its id without",
+    ),
+    key("worker.owner", None, "an address that all workers of one owner name: they never check each other"),
+    key("worker.price_floor", None, "the least to work for, per task, like 0.01RLC"),
+    key(
+        "worker.when_idle",
+        Some("false"),
+        "whether the worker pauses while others use the machine",
+    ),
+    key("worker.idle_percent", Some("25"), "so much of all cores used by others is use, in per cent"),
+    key("worker.idle_calm_seconds", Some("60"), "how long it must be calm before tasks are taken again"),
+    key(
+        "worker.idle_patience_seconds",
+        Some("30"),
+        "how long it must be busy before unfinished tasks are handed back",
+    ),
+    key(
+        "worker.idle_file",
+        None,
+        "a file with the use by others in per cent, instead of what the system says",
+    ),
+    key(
+        "worker.drain_seconds",
+        Some("30"),
+        "how long tasks in hand may take to be finished when the worker is asked to end",
+    ),
+    key(
+        "worker.containers",
+        Some("auto"),
+        "what runs images: oci (runc or crun, as root), docker (a Docker or Podman daemon), auto (the first that works), off",
+    ),
+    key("worker.docker_socket", None, "where the daemon listens; one of the usual places without"),
     key(
         "worker.simulate_tee",
         Some("false"),
@@ -362,7 +433,8 @@ mod tests {
     #[test]
     fn the_later_layer_is_stronger() {
         let file = "[worker]\nslots = 3";
-        check("worker.slots", "", &[], &[], "8 by default");
+        check("worker.slots", "", &[], &[], "nothing");
+        check("worker.drain_seconds", "", &[], &[], "30 by default");
         check("worker.slots", file, &[], &[], "3 by g.toml");
         let environment = [("GRISTMILL_WORKER_SLOTS", "4")];
         check("worker.slots", file, &environment, &[], "4 by $GRISTMILL_WORKER_SLOTS");

@@ -2,12 +2,17 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use alloy_signer_local::PrivateKeySigner;
 use chain::{Task, TaskStatus};
+use futures::StreamExt;
 use primitives::TaskId;
 use serde_json::json;
 use url::Url;
-use wire::scheduler::TaskModel;
+use wire::ClientError;
+use wire::link::LogStream;
+use wire::scheduler::{LogNews, LogPiece, TaskModel};
 
 use crate::accounts::{Role, development, read_key};
 use crate::args::{TaskCommand, TaskQuery};
@@ -33,7 +38,8 @@ pub async fn task(command: TaskCommand) -> Result<(), Failure> {
                 false => text,
             })
         }
-        TaskCommand::Logs { query, key_file } => logs(&query, key_file).await,
+        TaskCommand::Logs { query, follow: false, key_file } => logs(&query, key_file).await,
+        TaskCommand::Logs { query, follow: true, key_file } => follow(&query, key_file).await,
     }
 }
 
@@ -138,17 +144,73 @@ impl Known {
     }
 }
 
-async fn logs(query: &TaskQuery, key_file: Option<PathBuf>) -> Result<(), Failure> {
-    let signer = match key_file {
-        Some(file) => read_key(&file)?,
-        None => development(Role::Requester.index()),
-    };
+/// Attempts in a row that bring nothing before a follower gives up.
+const FOLLOW_ATTEMPTS: u32 = 30;
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+
+/// Prints what the program prints, as it comes: its answer on stdout, what it says beside on stderr.
+async fn follow(query: &TaskQuery, key_file: Option<PathBuf>) -> Result<(), Failure> {
+    let signer = key(key_file)?;
     let access = reach(query.market.clone()).await?;
-    let found = access.schedulers().logs(query.task, &signer).await.map_err(|error| {
-        Failure::new("GM-4104", Exit::Usage, format!("there are no logs of task {}", query.task))
-            .because(chain_of(&error))
-            .fix("give the id of a task that was bought with this key; --key-file names another")
-    })?;
+    let (mut after, mut attempts) = (0, 0);
+    loop {
+        match access.schedulers().follow_logs(query.task, &signer, after).await {
+            Ok(mut feed) => {
+                while let Some(Ok(news)) = feed.next().await {
+                    attempts = 0;
+                    match news {
+                        LogNews::Piece(piece) => {
+                            after = piece.seq;
+                            print(&piece, query.json)?;
+                        }
+                        LogNews::Alive => {}
+                        LogNews::End { .. } => return Ok(()),
+                    }
+                }
+            }
+            Err(error) if !error.is_retryable() => return Err(no_logs(query.task, &error)),
+            Err(error) if attempts >= FOLLOW_ATTEMPTS => return Err(no_logs(query.task, &error)),
+            Err(_) => {}
+        }
+        // The scheduler may be on its way back; it has kept what was said meanwhile.
+        attempts += 1;
+        tokio::time::sleep(FOLLOW_PAUSE).await;
+    }
+}
+
+fn print(piece: &LogPiece, as_json: bool) -> Result<(), Failure> {
+    let to_stdout = as_json || piece.stream == LogStream::Stdout;
+    let text = if as_json { format!("{}\n", json!(piece)) } else { piece.text.clone() };
+    if !to_stdout {
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        return Ok(());
+    }
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).or_fail(
+        "GM-5009",
+        Exit::Usage,
+        "stdout does not take the output",
+    )
+}
+
+fn key(file: Option<PathBuf>) -> Result<PrivateKeySigner, Failure> {
+    match file {
+        Some(file) => read_key(&file),
+        None => Ok(development(Role::Requester.index())),
+    }
+}
+
+fn no_logs(task: TaskId, error: &ClientError) -> Failure {
+    Failure::new("GM-4104", Exit::Usage, format!("there are no logs of task {task}"))
+        .because(chain_of(error))
+        .fix("give the id of a task that was bought with this key; --key-file names another")
+}
+
+async fn logs(query: &TaskQuery, key_file: Option<PathBuf>) -> Result<(), Failure> {
+    let signer = key(key_file)?;
+    let access = reach(query.market.clone()).await?;
+    let found = access.schedulers().logs(query.task, &signer).await;
+    let found = found.map_err(|error| no_logs(query.task, &error))?;
     if query.json {
         return say(&json!(found).to_string());
     }

@@ -46,6 +46,16 @@ pub fn greeting(text: &str) -> Result<Vec<u8>> {
     printing(text, "", "(call $declare)")
 }
 
+/// Gives those bytes to the contract that its deal names.
+pub fn caller(data: &[u8]) -> Result<Vec<u8>> {
+    let hex: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
+    let declared = format!(r#"{{\"callback-data\":\"0x{hex}\"}}"#);
+    let length = declared.replace('\\', "").len();
+    let data = format!(r#"(data (i32.const 1024) "{declared}")"#);
+    let save = "(call $save (i32.const 512) (i32.const 13) (i32.const 1024)";
+    program(&data, &format!("{save} (i32.const {length}))"))
+}
+
 /// The same after so many turns of a loop: a few million take some milliseconds.
 pub fn slow_greeting(text: &str, turns: u64) -> Result<Vec<u8>> {
     let wait = format!(
@@ -89,6 +99,7 @@ mod tests {
     fn all_of_them_are_well_formed() {
         let all = [
             greeting("a \"b\"\n"),
+            caller(b"abc"),
             trap(),
             glutton(),
             treadmill(),

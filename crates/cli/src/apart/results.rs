@@ -1,44 +1,73 @@
 //! Results of a scheduler that runs apart: kept by the market's gateway.
 //!
-//! A result is written to a temporary file first, so that an upload that breaks off never reaches the gateway, and the
-//! gateway's slowness never reaches a worker's connection.
+//! A result is written to this machine's disk first, so that an upload that breaks off never reaches the gateway and goes
+//! on where it was, and the gateway's slowness never reaches a worker's connection.
+
+use std::path::Path;
 
 use async_trait::async_trait;
-use primitives::TaskId;
-use scheduler::{ResultStore, StoreFailure};
+use blobs::Uploads;
+use scheduler::{Delivery, ResultStore, StoreFailure, StoreFault, take_part, upload_place};
 use tokio::io::AsyncWriteExt as _;
 use wire::ipfs::IpfsClient;
-use wire::scheduler::ResultBody;
+use wire::scheduler::{ResultBody, UploadPlace, Uploaded};
 
 /// The gateway, as a place for results.
 #[derive(Debug, Clone)]
 pub(super) struct Remote {
     gateway: IpfsClient,
+    uploads: Uploads,
 }
 
 impl Remote {
-    pub(super) fn new(gateway: IpfsClient) -> Self {
-        Self { gateway }
+    pub(super) fn new(gateway: IpfsClient, uploads: Uploads) -> Self {
+        Self { gateway, uploads }
+    }
+
+    async fn pass_on(&self, path: &Path) -> Result<String, StoreFailure> {
+        let stored = self.gateway.add_file(path).await;
+        stored.map(|stored| stored.location()).map_err(|error| {
+            let is_full = matches!(error, wire::ClientError::Refused { status: 507, .. });
+            StoreFailure {
+                reason: format!("the gateway does not take the result: {error}"),
+                kind: if is_full { StoreFault::Full } else { StoreFault::Store },
+            }
+        })
     }
 }
 
 #[async_trait]
 impl ResultStore for Remote {
-    async fn keep(&self, _task: TaskId, mut content: ResultBody) -> Result<String, StoreFailure> {
+    async fn keep(&self, _: Delivery, mut content: ResultBody) -> Result<String, StoreFailure> {
         let ours = |error: std::io::Error| StoreFailure {
             reason: format!("there is no room for the result: {error}"),
-            is_senders_fault: false,
+            kind: StoreFault::Store,
         };
         let spool = tempfile::NamedTempFile::new().map_err(ours)?;
         let mut file = tokio::fs::File::create(spool.path()).await.map_err(ours)?;
-        tokio::io::copy(&mut content, &mut file)
-            .await
-            .map_err(|error| StoreFailure { reason: error.to_string(), is_senders_fault: true })?;
+        let sender = |error: std::io::Error| StoreFailure {
+            reason: error.to_string(),
+            kind: StoreFault::Sender,
+        };
+        tokio::io::copy(&mut content, &mut file).await.map_err(sender)?;
         file.flush().await.map_err(ours)?;
-        let stored = self.gateway.add_file(spool.path()).await.map_err(|error| StoreFailure {
-            reason: format!("the gateway does not take the result: {error}"),
-            is_senders_fault: false,
-        })?;
-        Ok(stored.location())
+        self.pass_on(spool.path()).await
+    }
+
+    async fn place(&self, delivery: Delivery) -> Result<Option<UploadPlace>, StoreFailure> {
+        Ok(self.uploads.standing(delivery.upload_key()).await?.map(upload_place))
+    }
+
+    async fn take(
+        &self,
+        delivery: Delivery,
+        place: UploadPlace,
+        content: ResultBody,
+    ) -> Result<Uploaded, StoreFailure> {
+        let this = self.clone();
+        take_part(&self.uploads, delivery, place, content, async move |whole| {
+            this.pass_on(whole.path()).await
+        })
+        .await
     }
 }

@@ -3,13 +3,14 @@
 use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
 use chain::Client;
+use futures::stream::BoxStream;
 use primitives::TaskId;
 use url::Url;
 use wire::ClientError;
 use wire::description::Description;
 use wire::ipfs::IpfsClient;
 use wire::market::MarketClient;
-use wire::scheduler::{SchedulerClient, TaskLogs, TaskModel};
+use wire::scheduler::{LogNews, SchedulerClient, TaskLogs, TaskModel};
 
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home;
@@ -79,6 +80,20 @@ impl Access {
         &self.client
     }
 
+    /// Its order book.
+    pub fn market(&self) -> &MarketClient {
+        &self.market
+    }
+
+    /// Where its files are.
+    ///
+    /// # Errors
+    /// GM-5006 if it names none that can be used.
+    pub fn gateway(&self) -> Result<Url, Failure> {
+        let named = self.description.gateway.as_ref().unwrap_or(&self.description.origin);
+        named.parse().or_fail("GM-5006", Exit::Market, "the market's gateway is not a usable URL")
+    }
+
     /// Its schedulers.
     pub fn schedulers(&self) -> &Schedulers {
         &self.schedulers
@@ -140,6 +155,29 @@ impl Schedulers {
             Some(error) => Err(error),
             None => Ok(TaskLogs { chain_task_id: task, compute_logs_list: Vec::new() }),
         }
+    }
+
+    /// The same as it comes, from after that piece on.
+    ///
+    /// # Errors
+    /// A refusal, if none tells: one that may pass, if there is such a one.
+    pub async fn follow_logs(
+        &self,
+        task: TaskId,
+        signer: &PrivateKeySigner,
+        after: u64,
+    ) -> Result<BoxStream<'static, Result<LogNews, ClientError>>, ClientError> {
+        let mut refused: Option<ClientError> = None;
+        for scheduler in &self.0 {
+            match scheduler.follow_logs(task, signer, after).await {
+                Ok(feed) => return Ok(feed),
+                Err(error) if refused.as_ref().is_some_and(ClientError::is_retryable) => {
+                    tracing::debug!(%error, "a scheduler does not tell");
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| ClientError::Unsendable("no scheduler is known".to_owned())))
     }
 
     /// The task, if one of them knows it.

@@ -25,7 +25,35 @@ pub(super) async fn app_order(
     wallet: &Wallet,
 ) -> Result<AppOrder, Failure> {
     let (app, owner) = match &wish.program {
-        Program::File { path, code } => register(access, wallet, path, code.clone(), wish).await?,
+        Program::File { path, code } => {
+            let stored = access.ipfs.add_bytes(&stem(path), code.0.clone()).await;
+            let what = Registered {
+                name: stem(path),
+                kind: "WASM",
+                address: stored.or_fail(REFUSED.0, Exit::Market, REFUSED.1)?.location(),
+                checksum: B256::from_slice(&Sha256::digest(code)),
+            };
+            register(access, wallet, what, wish).await?
+        }
+        Program::Image { path, sha256 } => {
+            let stored = access.ipfs.add_file(path).await;
+            let what = Registered {
+                name: stem(path),
+                kind: "DOCKER",
+                address: stored.or_fail(REFUSED.0, Exit::Market, REFUSED.1)?.location(),
+                checksum: *sha256,
+            };
+            register(access, wallet, what, wish).await?
+        }
+        Program::Registry { image } => {
+            let what = Registered {
+                name: image.clone(),
+                kind: "DOCKER",
+                address: image.clone(),
+                checksum: digest_in(image),
+            };
+            register(access, wallet, what, wish).await?
+        }
         Program::Address(app) => (*app, None),
         Program::Name(name) => (named(access, name)?, None),
     };
@@ -54,32 +82,45 @@ pub(super) async fn app_order(
     Ok(order)
 }
 
-/// Puts the program at the market and registers it, unless the same was registered before: its address follows from what
-/// it is.
+/// What the market says when it does not take a program.
+const REFUSED: (&str, &str) = ("GM-5001", "the market did not take the program");
+
+/// A program as the chain is told of it.
+struct Registered {
+    name: String,
+    kind: &'static str,
+    /// Where workers find it.
+    address: String,
+    checksum: B256,
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The digest that an image's name ends in, or zero.
+fn digest_in(image: &str) -> B256 {
+    let digest = image.split_once("@sha256:").and_then(|(_, digest)| digest.parse().ok());
+    digest.unwrap_or_default()
+}
+
+/// Registers a program, unless the same was registered before: its address follows from what it is.
 async fn register(
     access: &Access,
     wallet: &Wallet,
-    path: &Path,
-    code: Bytes,
+    what: Registered,
     wish: &Wish,
 ) -> Result<(Address, Option<PrivateKeySigner>), Failure> {
     let owner = match &wish.key {
         Some(key) => key.clone(),
         None => accounts::development(Role::AppOwner.index()),
     };
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let checksum = B256::from_slice(&Sha256::digest(&code));
-    let stored = access.ipfs.add_bytes(&name, code.0).await.or_fail(
-        "GM-5001",
-        Exit::Market,
-        "the market did not take the program",
-    )?;
     let app = calls::NewApp {
         owner: owner.address(),
-        name,
-        kind: "WASM".to_owned(),
-        multiaddr: Bytes::from(stored.location().into_bytes()),
-        checksum,
+        name: what.name,
+        kind: what.kind.to_owned(),
+        multiaddr: Bytes::from(what.address.into_bytes()),
+        checksum: what.checksum,
         mrenclave: Bytes::new(),
     };
     let client = &access.client;

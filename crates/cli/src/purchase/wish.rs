@@ -1,20 +1,37 @@
 //! What is wanted, read from the command line and checked as far as this machine can check it alone.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use alloy_primitives::{Address, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use alloy_signer_local::PrivateKeySigner;
 use primitives::Nrlc;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::accounts::read_key;
 use crate::args::RunArgs;
 use crate::failure::{Exit, Failure, OrFail};
 
+/// What the name of an image in a registry begins with, to tell it from an app of the market.
+const REGISTRY: &str = "docker://";
+
 /// The program that is wanted.
 #[derive(Debug, Clone)]
 pub(super) enum Program {
-    File { path: PathBuf, code: Bytes },
+    File {
+        path: PathBuf,
+        code: Bytes,
+    },
+    /// The archive of a container's image, which may be large.
+    Image {
+        path: PathBuf,
+        sha256: B256,
+    },
+    /// An image in a registry, by the name that `docker pull` takes.
+    Registry {
+        image: String,
+    },
     Address(Address),
     Name(String),
 }
@@ -81,22 +98,39 @@ impl Program {
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
         }
+        if let Some(image) = text.strip_prefix(REGISTRY) {
+            return Ok(Self::Registry { image: image.to_owned() });
+        }
         if !looks_like_file(text) {
             return Ok(Self::Name(text.to_owned()));
         }
         let path = PathBuf::from(text);
-        let code = std::fs::read(&path).or_fail(
-            "GM-5001",
-            Exit::Usage,
-            &format!("there is no program at {text}"),
-        )?;
+        let unreadable = format!("there is no program at {text}");
+        if is_tar(&path).or_fail("GM-5001", Exit::Usage, &unreadable)? {
+            let sha256 = sha256_of(&path).or_fail("GM-5001", Exit::Usage, &unreadable)?;
+            return Ok(Self::Image { path, sha256 });
+        }
+        let code = std::fs::read(&path).or_fail("GM-5001", Exit::Usage, &unreadable)?;
         if !code.starts_with(b"\0asm") {
-            return Err(Failure::new("GM-5002", Exit::Usage, format!("{text} is not WebAssembly"))
-                .because("it does not start with the bytes \\0asm")
+            return Err(Failure::new("GM-5002", Exit::Usage, format!("{text} is neither WebAssembly nor an image"))
+                .because("it does not start with the bytes \\0asm, and it is no tar as docker save writes it")
                 .fix("compile for wasm32-wasip1, for example with: rustc --target wasm32-wasip1, or zig cc -target wasm32-wasi"));
         }
         Ok(Self::File { path, code: code.into() })
     }
+}
+
+/// Whether a file is a tar, by the word that all tars of the last decades have in the same place.
+fn is_tar(path: &Path) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    std::fs::File::open(path)?.take(262).read_to_end(&mut start)?;
+    Ok(start.get(257..) == Some(b"ustar"))
+}
+
+fn sha256_of(path: &Path) -> std::io::Result<B256> {
+    let mut hash = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
+    Ok(B256::from_slice(&hash.finalize()))
 }
 
 impl Input {

@@ -5,6 +5,7 @@
 
 mod bag_of_tasks;
 mod broken_programs;
+mod callbacks;
 mod crashing_worker;
 mod deploy;
 mod first_run;
@@ -14,8 +15,10 @@ mod killed_market;
 mod liar;
 mod official;
 mod original_contracts;
+mod receipts;
 mod refund;
 mod refusals;
+mod reorganised_chain;
 mod services_apart;
 mod start;
 mod task_questions;

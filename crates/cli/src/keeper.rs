@@ -1,0 +1,275 @@
+//! What of the store of inputs and results is needed, and the sweeping of the rest.
+//!
+//! The store knows nothing of deals. Here they are asked about, of the order book and the chain: what a deal that may still
+//! be open refers to, and what could be bought at any moment. Asked only when something would go; if one of them does not
+//! answer, nothing goes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use alloy_primitives::Address;
+use async_trait::async_trait;
+use blobs::{Blobs, Cid, Keeper, Policy};
+use chain::Client;
+use futures::stream::{StreamExt, TryStreamExt, iter};
+use orders::OrderKind;
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio_util::sync::CancellationToken;
+use wire::market::{
+    CategoryQuery, Deal, DealQuery, MarketClient, Order, OrderQuery, PageRequest, Published,
+};
+use wire::params::Params;
+
+/// How often what nobody needs is looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+const PAGE: u64 = 1_000;
+const ASK_AT_ONCE: usize = 16;
+/// Units of a category's time until a deal of it is over.
+const FINAL_RATIO: u64 = 10;
+/// Clocks differ, and claims come after the end.
+const MARGIN_SECONDS: u64 = 24 * 3_600;
+/// The largest list of a bulk request that is looked into.
+const LIST_BYTES_MAX: u64 = 4 << 20;
+const SECONDS_PER_DAY: u64 = 24 * 3_600;
+
+/// How long things are kept by default.
+pub(crate) const KEEP_DAYS: u64 = 30;
+
+/// That many days for results and for inputs.
+pub(crate) fn policy(results_days: u64, inputs_days: u64, all_bytes_max: Option<u64>) -> Policy {
+    let days = |days: u64| Duration::from_secs(days.saturating_mul(SECONDS_PER_DAY));
+    Policy { keep_results: days(results_days), keep_files: days(inputs_days), all_bytes_max }
+}
+
+/// Asks an order book and a chain.
+#[derive(Clone)]
+pub(crate) struct MarketKeeper {
+    pub(crate) market: MarketClient,
+    pub(crate) client: Client,
+    /// For lists that requests name, and that name more.
+    pub(crate) blobs: Blobs,
+}
+
+/// What is needed, gathered.
+#[derive(Default)]
+struct Needs {
+    found: HashMap<Cid, String>,
+    apps: BTreeMap<Address, String>,
+    datasets: BTreeMap<Address, String>,
+    lists: BTreeSet<String>,
+}
+
+impl Needs {
+    /// An address with a content id in it, on whatever host.
+    fn address(&mut self, address: &str, why: &str) {
+        let below = |mark: &str| address.split_once(mark).map(|(_, rest)| rest);
+        let Some(rest) = below("/ipfs/").or_else(|| below("/p2p/")) else { return };
+        let id = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if let Ok(cid) = Blobs::parse_cid(id) {
+            self.found.entry(cid).or_insert_with(|| why.to_owned());
+        }
+    }
+
+    fn params(&mut self, params: &str, why: &str) {
+        let params = Params::parse(params);
+        for url in &params.input_files {
+            self.address(url, why);
+        }
+        if let Some(id) = params.bulk_cid {
+            self.address(&format!("/ipfs/{id}"), why);
+            self.lists.insert(id);
+        }
+    }
+
+    fn deal(&mut self, deal: &Deal) {
+        let why = |what: &str| format!("{what} of deal {}", deal.id);
+        self.params(&deal.params, &why("an input"));
+        self.apps.entry(deal.app.pointer).or_insert_with(|| why("the program"));
+        self.datasets.entry(deal.dataset.pointer).or_insert_with(|| why("the dataset"));
+    }
+
+    fn order(&mut self, published: &Published) {
+        let why = |what: &str| format!("{what} of open order {}", published.hash);
+        match &published.order {
+            Order::App(order) => {
+                self.apps.entry(order.app).or_insert_with(|| why("the program"));
+            }
+            Order::Dataset(order) => {
+                self.datasets.entry(order.dataset).or_insert_with(|| why("the dataset"));
+            }
+            Order::Request(order) => self.params(&order.params, &why("an input")),
+            Order::Workerpool(_) => {}
+        }
+    }
+}
+
+#[async_trait]
+impl Keeper for MarketKeeper {
+    async fn needed(&self) -> Result<HashMap<Cid, String>, String> {
+        let mut needs = Needs::default();
+        self.deals(&mut needs).await.map_err(|error| error.to_string())?;
+        for kind in [OrderKind::App, OrderKind::Dataset, OrderKind::Request] {
+            self.orders(kind, &mut needs).await.map_err(|error| error.to_string())?;
+        }
+        for list in std::mem::take(&mut needs.lists) {
+            self.list(&list, &mut needs).await?;
+        }
+        self.assets(&mut needs).await.map_err(|error| error.to_string())?;
+        Ok(needs.found)
+    }
+}
+
+impl MarketKeeper {
+    /// Deals come newest first, so the longest category says when there is nothing open any more.
+    async fn deals(&self, needs: &mut Needs) -> Result<(), wire::ClientError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let page = PageRequest { skip: 0, limit: PAGE };
+        let categories = CategoryQuery { page, ..CategoryQuery::default() };
+        let categories = self.market.categories(&categories).await?;
+        let times: HashMap<_, u64> = categories
+            .items
+            .into_iter()
+            .map(|category| (category.id, category.work_clock_time_ref.saturating_to()))
+            .collect();
+        let longest = times.values().copied().max().unwrap_or(u64::MAX);
+        let is_over = |start: u64, unit: u64| {
+            let end = start.saturating_add(unit.saturating_mul(FINAL_RATIO));
+            end.saturating_add(MARGIN_SECONDS) < now
+        };
+        for number in 0_u64.. {
+            let page = PageRequest { skip: number * PAGE, limit: PAGE };
+            let deals = self.market.deals(&DealQuery { page, ..DealQuery::default() }).await?.items;
+            for deal in &deals {
+                let unit = times.get(&deal.category).copied().unwrap_or(longest);
+                if !is_over(deal.start_time.0, unit) {
+                    needs.deal(deal);
+                }
+            }
+            let Some(oldest) = deals.last() else { break };
+            if (deals.len() as u64) < PAGE || is_over(oldest.start_time.0, longest) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn orders(&self, kind: OrderKind, needs: &mut Needs) -> Result<(), wire::ClientError> {
+        for number in 0_u64.. {
+            let page = PageRequest { skip: number * PAGE, limit: PAGE };
+            let orders = self.market.orders(&OrderQuery { page, ..OrderQuery::all(kind) }).await?;
+            orders.items.iter().for_each(|published| needs.order(published));
+            if (orders.items.len() as u64) < PAGE {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts of a bulk request, and the datasets that they name. A list that is not here names nothing that is.
+    async fn list(&self, id: &str, needs: &mut Needs) -> Result<(), String> {
+        let why = || format!("part of bulk list {id}");
+        let Some(Value::Array(parts)) = self.json(id).await? else { return Ok(()) };
+        for part in parts.iter().filter_map(Value::as_str) {
+            needs.address(&format!("/ipfs/{part}"), &why());
+            let Some(Value::Array(orders)) = self.json(part).await? else { continue };
+            let datasets = orders.iter().filter_map(|order| order["dataset"].as_str());
+            for dataset in datasets.filter_map(|text| text.parse().ok()) {
+                needs.datasets.entry(dataset).or_insert_with(why);
+            }
+        }
+        Ok(())
+    }
+
+    async fn json(&self, id: &str) -> Result<Option<Value>, String> {
+        let Ok(cid) = Blobs::parse_cid(id) else { return Ok(None) };
+        let blob = self.blobs.open_blob(&cid).await.map_err(|error| error.to_string())?;
+        let Some(blob) = blob.filter(|blob| blob.size <= LIST_BYTES_MAX) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let read = blob.into_reader().take(LIST_BYTES_MAX).read_to_end(&mut bytes).await;
+        read.map_err(|error| error.to_string())?;
+        Ok(serde_json::from_slice(&bytes).ok())
+    }
+
+    /// Where the apps and datasets are, as the chain has it.
+    async fn assets(&self, needs: &mut Needs) -> chain::Result<()> {
+        let apps: Vec<_> = std::mem::take(&mut needs.apps).into_iter().collect();
+        let datasets: Vec<_> = std::mem::take(&mut needs.datasets).into_iter().collect();
+        let apps = iter(apps).map(|(app, why)| async move {
+            Ok((known(self.client.app(app).await)?.map(|app| app.multiaddr), why))
+        });
+        let datasets = iter(datasets)
+            .filter(|(it, _)| std::future::ready(*it != Address::ZERO))
+            .map(|(dataset, why)| async move {
+                let found = known(self.client.dataset(dataset).await)?;
+                Ok((found.map(|dataset| dataset.multiaddr), why))
+            });
+        let mut found: Vec<_> = apps.buffer_unordered(ASK_AT_ONCE).try_collect().await?;
+        let more: Vec<_> = datasets.buffer_unordered(ASK_AT_ONCE).try_collect().await?;
+        found.extend(more);
+        for (multiaddr, why) in found {
+            if let Some(address) = multiaddr.and_then(|bytes| wire::multiaddr::to_text(&bytes)) {
+                needs.address(&address, &why);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An asset that the chain does not know has no place.
+fn known<T>(read: chain::Result<T>) -> chain::Result<Option<T>> {
+    match read {
+        Ok(asset) => Ok(Some(asset)),
+        Err(error) if error.is_unknown() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sweeps now and then, until the stop. Without a keeper it only counts, and the store refuses when it is full.
+pub(crate) async fn keep(
+    blobs: Blobs,
+    keeper: Option<MarketKeeper>,
+    policy: Policy,
+    stop: CancellationToken,
+) {
+    let work = async {
+        if let Err(error) = blobs.count().await {
+            tracing::warn!(%error, "the store of blobs cannot be counted");
+        }
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            let Some(keeper) = &keeper else { continue };
+            match blobs.sweep(policy, keeper, SystemTime::now(), false).await {
+                Ok(swept) => {
+                    let (removed, bytes) = (swept.removed, swept.removed_bytes);
+                    tracing::info!(blobs = swept.blobs, removed, bytes, "swept the store of blobs");
+                }
+                Err(error) => tracing::warn!(%error, "nothing was swept"),
+            }
+        }
+    };
+    let _: Option<()> = stop.run_until_cancelled(work).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+    fn check(address: &str, expected: bool) {
+        let mut needs = Needs::default();
+        needs.address(address, "why");
+        let cid = Blobs::parse_cid("QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG").unwrap();
+        assert_eq!(needs.found.contains_key(&cid), expected, "{address}");
+    }
+
+    #[test]
+    fn content_is_needed_under_whatever_address_it_is_named() {
+        let id = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG";
+        check(&format!("/ipfs/{id}"), true);
+        check(&format!("/p2p/{id}"), true);
+        check(&format!("https://gateway.example/ipfs/{id}/file?x#sha256=00"), true);
+        check(id, false);
+        check("https://elsewhere.example/file", false);
+    }
+}
