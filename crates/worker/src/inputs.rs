@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use alloy_primitives::hex;
+use alloy_primitives::{B256, hex};
 use sandbox::dataset_name;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
@@ -98,7 +98,7 @@ async fn fetch(facts: &Facts, space: &Space, fetcher: &Fetcher) -> Result<Inputs
         let fetched = fetcher
             .to_file(&from, &inputs.dir.join(name), allowance(left, began))
             .await
-            .map_err(|error| Trouble::Dataset(error.to_string()))?;
+            .map_err(Trouble::DatasetFetch)?;
         if !dataset.checksum.is_zero() && fetched.sha256 != dataset.checksum {
             let other = "it is not the one that was registered: its SHA-256 is";
             return Err(Trouble::Dataset(format!("{other} {}", fetched.sha256)));
@@ -113,11 +113,26 @@ async fn fetch(facts: &Facts, space: &Space, fetcher: &Fetcher) -> Result<Inputs
             let fetched = fetcher.to_file(url, &path, allowance(left, began)).await;
             let shown = || url.chars().take(200).collect();
             let fetched = fetched.map_err(|error| Trouble::Input { url: shown(), error })?;
+            if named_sha256(url).is_some_and(|named| !is_sha256(named, &fetched.sha256)) {
+                let found = fetched.sha256.to_string();
+                return Err(Trouble::OtherInput { url: shown(), found });
+            }
             left = left.saturating_sub(fetched.bytes);
         }
         inputs.names.push(name);
     }
     Ok(inputs)
+}
+
+/// The SHA-256 that a requester demands of an input: `https://host/file#sha256=…`. What follows `#` never reaches the host.
+fn named_sha256(url: &str) -> Option<&str> {
+    let (_, fragment) = url.split_once('#')?;
+    fragment.split('&').find_map(|part| part.strip_prefix("sha256="))
+}
+
+/// With or without `0x`, in letters of either size. What is no SHA-256 at all is that of no file.
+fn is_sha256(named: &str, found: &B256) -> bool {
+    named.parse::<B256>().is_ok_and(|named| named == *found)
 }
 
 pub(crate) fn allowance(left: u64, began: tokio::time::Instant) -> Allowance {
@@ -127,4 +142,27 @@ pub(crate) fn allowance(left: u64, began: tokio::time::Instant) -> Allowance {
 /// A file's name in `/iexec_in`: `0x` and the SHA-256 of the URL's text, so that no URL makes a bad name.
 pub(crate) fn input_name(url: &str) -> String {
     hex::encode_prefixed(Sha256::digest(url.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str, expected: Option<bool>) {
+        let found = B256::repeat_byte(0xab);
+        assert_eq!(named_sha256(url).map(|named| is_sha256(named, &found)), expected, "{url}");
+    }
+
+    #[test]
+    fn an_input_may_name_its_checksum() {
+        let (right, wrong) = ("ab".repeat(32), "cd".repeat(32));
+        check("https://host/file", None);
+        check("https://host/file#part", None);
+        check(&format!("https://host/file#sha256={right}"), Some(true));
+        check(&format!("https://host/file#sha256=0x{}", right.to_uppercase()), Some(true));
+        check(&format!("/ipfs/Qm#part&sha256={right}"), Some(true));
+        check(&format!("https://host/file#sha256={wrong}"), Some(false));
+        check("https://host/file#sha256=", Some(false));
+        check("https://host/file#sha256=abab", Some(false));
+    }
 }

@@ -29,12 +29,18 @@ pub(crate) enum Trouble {
     Registry { image: String, error: PullError },
     #[error("the deal asks for what this worker does not have: {what}")]
     Demand { what: String },
+    #[error("this worker does not have what the deal asks for, another may: {what}")]
+    Lacks { what: String },
     #[error("the input {url} cannot be fetched: {error}")]
     Input { url: String, error: FetchError },
+    #[error("the input {url} is not the one that was named: its SHA-256 is {found}")]
+    OtherInput { url: String, found: String },
     #[error("the inputs cannot be used: {0}")]
     Inputs(String),
     #[error("the dataset cannot be used: {0}")]
     Dataset(String),
+    #[error("the dataset cannot be fetched: {0}")]
+    DatasetFetch(FetchError),
     #[error("the assignment does not fit the chain: {0}")]
     Assignment(String),
     #[error("the worker cannot read the chain: {0}")]
@@ -82,12 +88,13 @@ impl Trouble {
             Self::NoImageName { .. } => "GM-7024",
             Self::Registry { error, .. } if error.is_ours() => "GM-7023",
             Self::Registry { .. } => "GM-7022",
-            Self::Demand { .. } => "GM-4213",
+            Self::Demand { .. } | Self::Lacks { .. } => "GM-4213",
             Self::Input { error, .. } if error.is_forbidden() => "GM-4215",
             Self::Input { error, .. } if error.is_excessive() => "GM-4216",
             Self::Input { .. } => "GM-4214",
+            Self::OtherInput { .. } => "GM-8606",
             Self::Inputs(_) => "GM-4217",
-            Self::Dataset(_) => "GM-4218",
+            Self::Dataset(_) | Self::DatasetFetch(_) => "GM-4218",
             Self::Assignment(_) => "GM-4219",
             Self::Chain(_) => "GM-4220",
             Self::Busy(_) => "GM-4221",
@@ -128,8 +135,14 @@ impl Trouble {
                 "give a smaller file, or split it into several"
             }
             Self::Input { .. } => "check that the URL can be downloaded without a login",
+            Self::OtherInput { .. } => "name the file's right SHA-256, or the right file",
             Self::Inputs(_) => "give fewer or smaller inputs",
-            Self::Dataset(_) => "the dataset's owner must keep it where it is registered",
+            Self::Lacks { .. } => {
+                "nothing: another worker is asked; the operator should check what this one offers"
+            }
+            Self::Dataset(_) | Self::DatasetFetch(_) => {
+                "the dataset's owner must keep it where it is registered"
+            }
             Self::Assignment(_) => "the scheduler must only assign tasks of its own deals",
             Self::Chain(_) => "another worker may succeed; the operator should check the node",
             Self::Busy(_) => "another worker may take it",
@@ -160,6 +173,7 @@ impl Trouble {
         match self {
             Self::Program { error, .. } if error.is_ours() => Blame::Worker,
             Self::Input { error, .. } if error.is_ours() => Blame::Worker,
+            Self::DatasetFetch(error) if error.is_ours() => Blame::Worker,
             Self::Registry { error, .. } if error.is_ours() => Blame::Worker,
             Self::Program { .. }
             | Self::OtherProgram { .. }
@@ -167,10 +181,14 @@ impl Trouble {
             | Self::NoImageName { .. }
             | Self::Registry { .. }
             | Self::NoCallbackData => Blame::App,
-            Self::Demand { .. } | Self::Input { .. } | Self::Inputs(_) | Self::Dataset(_) => {
-                Blame::Input
-            }
-            Self::Assignment(_)
+            Self::Demand { .. }
+            | Self::OtherInput { .. }
+            | Self::Input { .. }
+            | Self::Inputs(_)
+            | Self::Dataset(_)
+            | Self::DatasetFetch(_) => Blame::Input,
+            Self::Lacks { .. }
+            | Self::Assignment(_)
             | Self::Chain(_)
             | Self::Busy(_)
             | Self::Contribution(_)
