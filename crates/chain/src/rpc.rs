@@ -276,8 +276,13 @@ pub(crate) fn classify(doing: &str, error: &TransportError) -> Error {
             let reverted = payload.code == 3
                 || payload.message.contains("revert")
                 || data.as_ref().is_some_and(|data| !data.is_empty());
-            if payload.is_retry_err() {
+            let said = payload.message.to_lowercase();
+            if payload.is_retry_err() || said == "internal error" {
+                // The latter is JSON-RPC's own word for trouble that has nothing to do with what was asked.
                 ErrorKind::Throttled(payload.message.to_string())
+            } else if said.contains("header not found") {
+                // Behind one address there may be several nodes, and not all of them have the newest block yet.
+                ErrorKind::Moved
             } else if reverted {
                 ErrorKind::Reverted(Revert::decode(data.unwrap_or_default()))
             } else {

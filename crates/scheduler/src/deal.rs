@@ -64,6 +64,8 @@ const FINAL_RATIO: u64 = 10;
 const REMEMBERED_MAX: usize = 4_096;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often a node may refuse to tell of a deal, with words that nobody knows.
+const REFUSALS_MAX: u32 = 10;
 
 /// Reads deals. What cannot change is remembered.
 pub(crate) struct DealReader {
@@ -77,13 +79,15 @@ impl DealReader {
         Self { client, categories: Mutex::default(), apps: Mutex::default() }
     }
 
-    /// The deal, however long the chain is out of reach; nothing if the chain knows no such deal (any more).
+    /// The deal, however long the chain is out of reach; nothing if the chain knows no such deal (any more), or if what it
+    /// answers makes no sense.
     pub(crate) async fn read(&self, id: DealId, block: u64) -> Option<Arc<DealSpec>> {
         let mut pause = PAUSE_MIN;
+        let mut refusals_left = REFUSALS_MAX;
         loop {
             match self.try_read(id, block).await {
                 Ok(spec) => return Some(Arc::new(spec)),
-                Err(error) if error.is_retryable() => {
+                Err(error) if may_pass(&error, &mut refusals_left) => {
                     tracing::warn!(%error, deal = %id, "reading a deal again in {pause:?}");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -149,6 +153,16 @@ impl DealReader {
         remember(&self.apps, app, summary.clone());
         Ok(summary)
     }
+}
+
+/// Whether reading again may help. Nobody hears of a deal twice, so giving up costs somebody a task; but a deal that no node
+/// will ever give out must not hold up those behind it.
+fn may_pass(error: &chain::Error, refusals_left: &mut u32) -> bool {
+    if matches!(error.kind(), chain::ErrorKind::Refused { .. }) && *refusals_left > 0 {
+        *refusals_left -= 1;
+        return true;
+    }
+    error.is_retryable()
 }
 
 /// The enclave that a tag demands. TDX is simulated; no worker here has any other.

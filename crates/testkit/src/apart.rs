@@ -168,7 +168,8 @@ impl Apart {
         let mut place = self.place(name)?.lock().await;
         ensure!(place.is_none(), "{name} runs already");
         let (section, arguments) = self.command_line(name)?;
-        let service = Service::start(&self.gristmill, name, arguments, &self.temp_dir(name)).await?;
+        let service =
+            Service::start(&self.gristmill, name, arguments, &self.temp_dir(name)).await?;
         if section != "worker" {
             self.note_address(section, &service)?;
         }

@@ -1,5 +1,6 @@
 //! Standing for a result: contribute, reveal, upload, and let go only when nothing is at stake any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes};
@@ -309,6 +310,32 @@ impl Desk {
             let waited = self.stop.run_until_cancelled(tokio::time::sleep(pause));
             if waited.await.is_none() {
                 return false;
+            }
+            pause = (pause * 2).min(WATCH_PAUSE_MAX);
+        }
+    }
+
+    /// Lets go of a task from the journal once the chain has decided it. Its scheduler may have forgotten the task before
+    /// this process began, and then never releases it.
+    pub(crate) async fn watch_over(self: Arc<Self>, task: TaskId, finding: Arc<Finding>) {
+        let mut looks_left = LOOKS_FOR_ARRIVAL;
+        let mut pause = WATCH_PAUSE_MIN;
+        loop {
+            let waited = self.stop.run_until_cancelled(tokio::time::sleep(pause));
+            // Assigned anew, it is another life, which its scheduler knows of.
+            if waited.await.is_none() || !self.table.lock().is_restored(task) {
+                return;
+            }
+            let look = self.stop.run_until_cancelled(self.at_stake(task, &finding));
+            match look.await {
+                None => return,
+                Some(Ok(AtStake::Nothing)) if looks_left <= 1 || !self.may_arrive(task).await => {
+                    tracing::info!(%task, "a task from the journal is decided");
+                    return self.release(task);
+                }
+                Some(Ok(AtStake::Nothing)) => looks_left -= 1,
+                Some(Ok(_)) => looks_left = LOOKS_FOR_ARRIVAL,
+                Some(Err(error)) => tracing::debug!(%task, %error, "looking at a restored task"),
             }
             pause = (pause * 2).min(WATCH_PAUSE_MAX);
         }

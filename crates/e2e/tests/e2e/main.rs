@@ -6,6 +6,7 @@
 mod bag_of_tasks;
 mod broken_programs;
 mod callbacks;
+mod crash_campaign;
 mod crashing_worker;
 mod deploy;
 mod first_run;

@@ -411,6 +411,11 @@ impl Field {
 
     /// Everything ends in order and leaves nothing behind.
     async fn bury(&self) -> Result<()> {
+        // Services tidy up in their own time; what is there still after that long stays for ever.
+        let began = Instant::now();
+        while !remains::orphans(&self.market)?.is_empty() && began.elapsed() < STILL {
+            sleep(LOOK_PAUSE).await;
+        }
         let mut names = self.market.names();
         names.reverse();
         for name in names {

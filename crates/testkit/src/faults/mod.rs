@@ -224,7 +224,8 @@ impl Connection {
         }
         if self.befalls(weather.bad_gateway) && is_http(&client).await? {
             Harm::count(&self.shared.harm.bad_gateway);
-            let answer = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let answer =
+                "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             client.write_all(answer.as_bytes()).await?;
             // Closing on unread bytes would reset the connection before the answer is read.
             client.shutdown().await?;
@@ -241,7 +242,9 @@ impl Connection {
             let server = TcpStream::connect(upstream).await?;
             server.set_nodelay(true)?;
             match self.shared.speech {
-                Speech::JsonRpc if is_upgrade(&client).await? => rpc::pass(self, client, server).await,
+                Speech::JsonRpc if is_upgrade(&client).await? => {
+                    rpc::pass(self, client, server).await
+                }
                 Speech::JsonRpc | Speech::Bytes => self.pass(client, server).await,
             }
         };

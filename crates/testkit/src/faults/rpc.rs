@@ -14,11 +14,8 @@ use tokio_tungstenite::{accept_hdr_async, client_async};
 use super::{Connection, Harm};
 
 /// What nodes say when they cannot.
-const ERRORS: [(i64, &str); 3] = [
-    (-32_603, "Internal error"),
-    (-32_005, "limit exceeded"),
-    (-32_000, "header not found"),
-];
+const ERRORS: [(i64, &str); 3] =
+    [(-32_603, "Internal error"), (-32_005, "limit exceeded"), (-32_000, "header not found")];
 
 /// Passes messages on until either side ends.
 pub(super) async fn pass(
@@ -78,8 +75,7 @@ fn failing(connection: &mut Connection, message: &Message) -> Option<Fault> {
     }
     let id = id_of(message)?;
     let (code, text) = ERRORS[which];
-    let answer =
-        json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": text } });
+    let answer = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": text } });
     Harm::count(&connection.shared.harm.rpc_errors);
     Some(if is_done { Fault::Unanswered(id.to_string(), answer) } else { Fault::Undone(answer) })
 }
