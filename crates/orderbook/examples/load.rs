@@ -1,18 +1,20 @@
 //! How quick the order book is, over HTTP, with very many open orders.
 //!
 //! ```text
-//! cargo run --release --package orderbook --example load -- [--sizes 10k,100k,1m] [--queries N] [--publishes N]
+//! cargo run --release --package orderbook --example load -- [--sizes 10k,100k,1m] [--queries N] [--publishes N] [--books DIR]
 //! ```
 //!
 //! For each size: fills a database file, starts the book on it with an embedded chain and the real contracts, asks the
 //! questions that the official SDK asks, then publishes: each publication is a login challenge, its signature, and the
 //! order. Clients, chain and book share this process and its processors, so the figures are what is left for the book. Prints
-//! one table in Markdown; latencies are as the client sees them.
+//! one table in Markdown; latencies are as the client sees them, and processor time is that of clients, chain and book.
+//! With `--books`, filled books are kept in that directory and used again, always by way of a copy.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -45,6 +47,7 @@ struct Options {
     sizes: Vec<usize>,
     queries: usize,
     publishes: usize,
+    books: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -69,8 +72,12 @@ async fn main() -> Result<()> {
 }
 
 fn options() -> Result<Options> {
-    let mut options =
-        Options { sizes: vec![10_000, 100_000, 1_000_000], queries: 4_000, publishes: 20_000 };
+    let mut options = Options {
+        sizes: vec![10_000, 100_000, 1_000_000],
+        queries: 4_000,
+        publishes: 20_000,
+        books: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -78,6 +85,7 @@ fn options() -> Result<Options> {
             "--sizes" => options.sizes = value.split(',').map(number).collect::<Result<_>>()?,
             "--queries" => options.queries = number(&value)?,
             "--publishes" => options.publishes = number(&value)?,
+            "--books" => options.books = Some(value.into()),
             _ => return Err(format!("{word} is not known").into()),
         }
     }
@@ -125,12 +133,13 @@ impl Market {
 
 async fn measure(
     market: &Market,
-    dir: &std::path::Path,
+    dir: &Path,
     size: usize,
     options: &Options,
 ) -> Result<Vec<String>> {
-    let store = Store::open(&dir.join("book.sqlite")).await?;
-    let filling = fill(&store, size).await?;
+    let file = dir.join("book.sqlite");
+    let filling = filled(&file, size, options.books.as_deref()).await?;
+    let store = Store::open(&file).await?;
     let limits = Limits { open_orders_max: u64::MAX >> 1, rate_limit: None, ..Limits::default() };
     let config = orderbook::Config {
         limits,
@@ -139,10 +148,10 @@ async fn measure(
     let cancel = CancellationToken::new();
     let book = Orderbook::start(config, cancel.clone()).await?;
     let origin = serve(book.router()).await?;
-    let mut lines = vec![format!(
-        "filling | {:.0} orders/s | straight into the store, {FILL_LIST} at a time",
-        size as f64 / filling.as_secs_f64()
-    )];
+    let rate = filling.map(|time| size as f64 / time.as_secs_f64());
+    let rate = rate.map_or_else(|| "kept".to_owned(), |rate| format!("{rate:.0} orders/s"));
+    let mut lines =
+        vec![format!("filling | {rate} | straight into the store, {FILL_LIST} at a time")];
     lines.extend(ask(&origin, market.client.chain_id(), options.queries).await?);
     lines.push(publish(&origin, market, options.publishes).await?);
     lines.push(format!(
@@ -246,6 +255,22 @@ fn synthetic(number: usize, dice: &mut Dice) -> OrderRow {
     }
 }
 
+/// Makes a book of that size, or copies one that was kept; gives back how long making it took.
+async fn filled(file: &Path, size: usize, books: Option<&Path>) -> Result<Option<Duration>> {
+    let kept = books.map(|books| books.join(format!("{size}.sqlite")));
+    if let Some(kept) = kept.as_deref().filter(|kept| kept.exists()) {
+        std::fs::copy(kept, file)?;
+        return Ok(None);
+    }
+    let store = Store::open(file).await?;
+    let filling = fill(&store, size).await?;
+    store.close().await;
+    if let Some(kept) = kept {
+        std::fs::copy(file, kept)?;
+    }
+    Ok(Some(filling))
+}
+
 async fn fill(store: &Store, size: usize) -> Result<Duration> {
     let start = Instant::now();
     let mut dice = Dice(1);
@@ -312,6 +337,7 @@ fn question(dice: &mut Dice) -> (&'static str, String) {
 
 async fn ask(origin: &Url, chain_id: u64, queries: usize) -> Result<Vec<String>> {
     let http = reqwest::Client::new();
+    let busy = processor_ms();
     let asking = (0..ASKING).map(|client| {
         let (http, origin) = (http.clone(), origin.clone());
         tokio::spawn(async move {
@@ -328,6 +354,7 @@ async fn ask(origin: &Url, chain_id: u64, queries: usize) -> Result<Vec<String>>
             Ok::<_, Box<dyn Error + Send + Sync>>(taken)
         })
     });
+    let asking: Vec<_> = asking.collect();
     let mut by_shape: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     for client in asking {
         for (shape, time) in client.await?? {
@@ -335,17 +362,14 @@ async fn ask(origin: &Url, chain_id: u64, queries: usize) -> Result<Vec<String>>
             by_shape.entry(" all questions").or_default().push(time);
         }
     }
-    Ok(by_shape
-        .into_iter()
-        .map(|(shape, times)| {
-            let count = times.len();
-            format!(
-                "{} | {} | {count} GETs by {ASKING} clients in turn",
-                shape.trim(),
-                spread(times)
-            )
-        })
-        .collect())
+    let busy = (processor_ms() - busy) / queries as f64;
+    let busy =
+        format!("processor time of a question | {busy:.2} ms | clients and book, of {queries}");
+    let lines = by_shape.into_iter().map(|(shape, times)| {
+        let count = times.len();
+        format!("{} | {} | {count} GETs by {ASKING} clients in turn", shape.trim(), spread(times))
+    });
+    Ok(lines.chain([busy]).collect())
 }
 
 async fn publish(origin: &Url, market: &Market, publishes: usize) -> Result<String> {
@@ -361,7 +385,7 @@ async fn publish(origin: &Url, market: &Market, publishes: usize) -> Result<Stri
         let order = request(market, &domain, &signer, number as u64)?;
         orders[number % PUBLISHING].push((signer, order.to_json()?));
     }
-    let start = Instant::now();
+    let (start, busy) = (Instant::now(), processor_ms());
     let clients = orders.into_iter().map(|orders| {
         let (http, origin, chain_id) = (http.clone(), origin.clone(), market.client.chain_id());
         tokio::spawn(async move {
@@ -380,8 +404,10 @@ async fn publish(origin: &Url, market: &Market, publishes: usize) -> Result<Stri
         taken.extend(client.await??);
     }
     let rate = taken.len() as f64 / start.elapsed().as_secs_f64();
+    let busy = (processor_ms() - busy) / publishes as f64;
     Ok(format!(
-        "publishing | {rate:.0} orders/s; {} | {publishes} request orders of {WALLETS} wallets by {PUBLISHING} clients, login and order each",
+        "publishing | {rate:.0} orders/s; {} | {publishes} request orders of {WALLETS} wallets by {PUBLISHING} clients, login and order each; \
+         {busy:.2} ms of processor time each",
         spread(taken)
     ))
 }
@@ -446,6 +472,16 @@ fn spread(mut times: Vec<Duration>) -> String {
         times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
     };
     format!("p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms", at(50), at(95), at(99))
+}
+
+/// What this process has used of its processors so far.
+fn processor_ms() -> f64 {
+    const TICK_MS: f64 = 10.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The program's name, in brackets, may have spaces in it.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks = fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok());
+    ticks.sum::<f64>() * TICK_MS
 }
 
 fn resident_mb() -> u64 {

@@ -16,7 +16,7 @@ use wire::json::SAFE_INTEGER_MAX;
 use wire::market::{
     ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Change, Deal, DealQuery, MarketApi, Metrics,
     Order, OrderQuery, Page, PageRequest, PartyFilter, PricePoint, Published, REALM, RateLimit,
-    Unpublish, Why, WhyQuery,
+    TrackRecord, Unpublish, Why, WhyQuery,
 };
 
 use crate::Error;
@@ -24,6 +24,7 @@ use crate::ledger::SharedLedger;
 use crate::memory::Memory;
 use crate::rows;
 use crate::service::Limits;
+use crate::track::Track;
 
 /// The name of the cursor behind which the chain has been dealt with.
 pub(crate) const CURSOR: &str = "orderbook";
@@ -42,6 +43,8 @@ pub(crate) struct Book {
     pub(crate) ledger: SharedLedger,
     /// The chain for publications; whoever looks after orders in the book asks the ledger itself.
     pub(crate) memory: Memory,
+    /// How the tasks of workerpools ended.
+    pub(crate) track: Track,
     pub(crate) store: Store,
     pub(crate) open_orders_max: u64,
     rate_limit: Option<RateLimit>,
@@ -57,14 +60,19 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    pub(crate) fn new(ledger: SharedLedger, store: Store, limits: Limits) -> Self {
+    pub(crate) async fn open(
+        ledger: SharedLedger,
+        store: Store,
+        limits: Limits,
+    ) -> Result<Self, Error> {
         let challenges = OpenChallenges::new(
             limits.challenge_lifetime,
             limits.challenges_per_wallet_max,
             limits.challenges_max,
         );
-        Self {
+        Ok(Self {
             memory: Memory::new(ledger.clone()),
+            track: Track::open(&store).await?,
             ledger,
             store,
             open_orders_max: limits.open_orders_max,
@@ -74,7 +82,7 @@ impl Book {
             generation: AtomicU64::new(0),
             last_block: AtomicU64::new(0),
             feed: broadcast::Sender::new(FEED_LEN),
-        }
+        })
     }
 
     /// Tells the feed. Nobody may be listening, which is no fault.
@@ -209,7 +217,18 @@ impl MarketApi for Book {
     async fn orders(&self, query: &OrderQuery) -> Result<Page<Published>, ApiError> {
         let found = self.store.open_orders(&order_filter(query), range(query.page)).await;
         let (rows, count) = found.map_err(Error::from)?;
-        Ok(Page { items: rows.into_iter().map(|row| self.record(row)).collect(), count })
+        let mut items: Vec<_> = rows.into_iter().map(|row| self.record(row)).collect();
+        for item in &mut items {
+            if let Order::Workerpool(order) = &item.order {
+                item.track_record = self.track.track_record(&self.store, order.workerpool).await?;
+            }
+        }
+        Ok(Page { items, count })
+    }
+
+    async fn track_record(&self, workerpool: Address) -> Result<TrackRecord, ApiError> {
+        let known = self.track.track_record(&self.store, workerpool).await?;
+        Ok(known.unwrap_or_default())
     }
 
     async fn deal(&self, deal: DealId) -> Result<Deal, ApiError> {

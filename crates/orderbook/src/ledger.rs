@@ -6,7 +6,7 @@ use alloy_primitives::{Address, Bytes, U256, keccak256};
 use async_trait::async_trait;
 use chain::{AssetKind, Category, ChainEvent, Client, Deal, Follower, Update};
 use orders::Domain;
-use primitives::{CategoryId, DealId, Nrlc, OrderHash, UnixSeconds};
+use primitives::{CategoryId, DealId, Nrlc, OrderHash, TaskId, UnixSeconds};
 use store::Cursor;
 
 use crate::{Error, multicall};
@@ -45,6 +45,9 @@ pub(crate) trait Ledger: Send + Sync + 'static {
     async fn stake(&self, account: Address) -> Result<Nrlc, Error>;
 
     async fn deal(&self, deal: DealId) -> Result<Deal, Error>;
+
+    /// The deal that a task is of.
+    async fn deal_of(&self, task: TaskId) -> Result<DealId, Error>;
 
     async fn category(&self, category: CategoryId) -> Result<Category, Error>;
 }
@@ -136,6 +139,10 @@ impl Ledger for Client {
 
     async fn deal(&self, deal: DealId) -> Result<Deal, Error> {
         Ok(Self::deal(self, deal).await?)
+    }
+
+    async fn deal_of(&self, task: TaskId) -> Result<DealId, Error> {
+        Ok(self.task(task).await?.deal)
     }
 
     async fn category(&self, category: CategoryId) -> Result<Category, Error> {

@@ -121,6 +121,7 @@ pub(crate) fn published(row: OrderRow, chain_id: u64) -> Published {
             Status::Dead => OrderStatus::Dead,
         },
         remaining: row.state.remaining,
+        track_record: None,
         order: to_order(row),
     }
 }

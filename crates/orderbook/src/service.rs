@@ -74,7 +74,8 @@ impl Orderbook {
     pub async fn start(config: Config, cancel: CancellationToken) -> Result<Handle, Error> {
         let from = resume_at(&config.store, config.start_block).await?;
         let news = ledger::follow(&config.client, from);
-        let book = Book::new(Arc::new(config.client), config.store, config.limits);
+        let ledger = Arc::new(config.client);
+        let book = Book::open(ledger, config.store, config.limits).await?;
         Ok(run(book, from, news, cancel))
     }
 }

@@ -29,10 +29,10 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::book::{Book, CURSOR, SharedBook};
 use crate::ledger::{Block, Heard, News};
-use crate::rows;
 use crate::standing::{
     LeftOnOffer, appraise, asset_kind, has_offers, remaining, required_stake, subject,
 };
+use crate::{rows, track};
 
 /// Blocks looked at together at most.
 const BLOCKS_MAX: usize = 256;
@@ -125,6 +125,12 @@ async fn blocks_arrived(book: &Book, blocks: &[Block], written: &mut Instant) ->
     let mut changes: Vec<_> = states.values().map(Turn::change).collect();
     changes.extend(deals.iter().map(|made| Change::PutDeal(Box::new(made.row.clone()))));
     changes.extend(categories(book, &touched).await?);
+    deals.iter().for_each(|made| book.track.begin(&made.row));
+    let ended = track::ended(blocks);
+    let outcomes = book.track.outcomes(&*book.ledger, &ended).await?;
+    if !outcomes.is_empty() {
+        changes.push(Change::PutOutcomes(outcomes.clone()));
+    }
 
     // Offers that were gone already are looked at too: a crash may have come between the two writes.
     let gone = used.iter().filter(|row| !is_open(row, &states));
@@ -143,6 +149,7 @@ async fn blocks_arrived(book: &Book, blocks: &[Block], written: &mut Instant) ->
         book.store.apply(changes).await?;
         *written = Instant::now();
     }
+    book.track.ended(&outcomes);
     book.set_last_block(last.number);
     states.values().for_each(|turn| turn.tell(book));
     deals.into_iter().filter(|made| made.is_new).for_each(|made| book.tell_deal(made.row));
@@ -162,6 +169,7 @@ async fn rewound(book: &Book, to: Cursor) -> Result<(), Error> {
     changes.push(Change::ForgetAfter { block: to.number });
     changes.push(Change::Cursor { name: CURSOR.to_owned(), cursor: to });
     book.store.apply(changes).await?;
+    book.track.forget();
     book.set_last_block(to.number);
     turns.iter().for_each(|turn| turn.tell(book));
     Ok(())

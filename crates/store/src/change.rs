@@ -6,8 +6,8 @@ use sqlx::SqliteConnection;
 
 use crate::shelves::Known;
 use crate::{
-    CategoryRow, Cursor, DealRow, LogRow, OrderRow, OrderState, Result, WorkRow, categories,
-    cursors, deals, logs, orders, reputations, work,
+    CategoryRow, Cursor, DealRow, LogRow, OrderRow, OrderState, OutcomeRow, Result, WorkRow,
+    categories, cursors, deals, logs, orders, outcomes, reputations, work,
 };
 
 /// One thing to write. Putting replaces what was there under the same key, so writing a change twice is harmless.
@@ -33,9 +33,11 @@ pub enum Change {
     RemoveOrder(OrderHash),
     /// A deal is made.
     PutDeal(Box<DealRow>),
+    /// Tasks ended.
+    PutOutcomes(Vec<OutcomeRow>),
     /// A category is made.
     PutCategory(CategoryRow),
-    /// The chain was rewound: deals and categories of later blocks never were.
+    /// The chain was rewound: deals, ends of tasks and categories of later blocks never were.
     ForgetAfter {
         /// The last block that stands.
         block: u64,
@@ -79,9 +81,11 @@ impl Change {
             Self::SetOrder { hash, state } => orders::set(to, known, *hash, *state).await,
             Self::RemoveOrder(hash) => orders::remove(to, known, *hash).await,
             Self::PutDeal(row) => deals::put(to, row).await,
+            Self::PutOutcomes(rows) => outcomes::put(to, rows).await,
             Self::PutCategory(row) => categories::put(to, row).await,
             Self::ForgetAfter { block } => {
                 deals::forget_after(to, *block).await?;
+                outcomes::forget_after(to, *block).await?;
                 categories::forget_after(to, *block).await
             }
             Self::PutWork(row) => work::put(to, row).await,

@@ -1,7 +1,7 @@
 //! What must survive a restart: tables, migrations and queries.
 //!
 //! * *cursors*: how far each service has read the chain;
-//! * *orders*, *deals*, *categories*: the order book's memory;
+//! * *orders*, *deals*, *outcomes*, *categories*: the order book's memory;
 //! * *work*: what a worker has promised on chain and not yet finished;
 //! * *sealed*: a vault's secrets, as ciphertext;
 //! * *reputations*: what a scheduler knows of its workers beyond the chain;
@@ -21,7 +21,7 @@
 //! itself loses power, the last moments may be lost, and the chain, from which they came, tells them again.
 //!
 //! **Layout:** `db` the database and its writer · `change` what can be written · `cursors`, `orders`, `deals`,
-//! `categories`, `work`, `reputations`, `logs` a table each · `column` how values are kept · `error`.
+//! `outcomes`, `categories`, `work`, `reputations`, `logs` a table each · `column` how values are kept · `error`.
 
 mod categories;
 mod change;
@@ -32,6 +32,7 @@ mod deals;
 mod error;
 mod logs;
 mod orders;
+mod outcomes;
 mod reputations;
 mod sealed;
 mod shelves;
@@ -45,6 +46,7 @@ pub use deals::{AssetColumns, DealFilter, DealRow};
 pub use error::Error;
 pub use logs::{LogRow, LogStub};
 pub use orders::{OrderFilter, OrderRow, OrderState, Party, Status};
+pub use outcomes::{OutcomeRow, TrackRecord};
 pub use sealed::SealedRow;
 pub use shelves::OpenCounts;
 pub use work::WorkRow;

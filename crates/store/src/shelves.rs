@@ -180,7 +180,7 @@ impl Store {
             }
         };
         let Some(restricted) = self.few_restricted(filter).await? else {
-            return Ok((self.from_arms(filter, fitting, &restricted(filter), range).await?, None));
+            return Ok((self.by_arms(filter, fitting, &restricted(filter), range).await?, None));
         };
         let few = restricted.len() as u64;
         // Of what comes before the page, at most the few are restricted; the others need not be read.
@@ -228,10 +228,10 @@ impl Store {
                 return Ok(rows);
             }
         }
-        self.from_arms(filter, fitting, &[], range).await
+        self.by_arms(filter, fitting, &[], range).await
     }
 
-    async fn from_arms(
+    async fn by_arms(
         &self,
         filter: &OrderFilter,
         fitting: &Fitting,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chain::{AssetKind, AssetTerms, Category, ChainEvent, Deal, MarketEvent};
 use orders::{AppOrder, DatasetOrder, Domain, OrderKind, RequestOrder, WorkerpoolOrder};
 use parking_lot::Mutex;
-use primitives::{CategoryId, DealId, Nrlc, OrderHash, Tag, UnixSeconds};
+use primitives::{CategoryId, DealId, Nrlc, OrderHash, Tag, TaskId, UnixSeconds};
 use store::{Cursor, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -127,6 +127,10 @@ impl Ledger for Fake {
         })
     }
 
+    async fn deal_of(&self, _: TaskId) -> Result<DealId, Error> {
+        self.read(|_| DealId(B256::repeat_byte(0x99)))
+    }
+
     async fn category(&self, _: CategoryId) -> Result<Category, Error> {
         self.read(|_| Category {
             name: "XS".into(),
@@ -173,7 +177,7 @@ impl Fair {
         let (news, paper) = mpsc::unbounded_channel();
         let cancel = CancellationToken::new();
         let from = resume_at(&store, 0).await.expect("reads");
-        let book = Book::new(fake.clone(), store.clone(), limits);
+        let book = Book::open(fake.clone(), store.clone(), limits).await.expect("opens");
         let handle = run(book, from, Paper(paper), cancel.clone());
         Self { fake, book: handle.api(), handle, store, news, cancel, height }
     }

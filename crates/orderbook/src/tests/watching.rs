@@ -1,13 +1,14 @@
 //! What blocks do to the orders in the book.
 
-use alloy_primitives::U256;
+use alloy_primitives::{B256, Bytes, U256};
 use chain::{AssetKind, MarketEvent};
-use orders::{AppOrder, OrderKind};
-use primitives::CategoryId;
-use wire::market::{CategoryQuery, DealQuery, OrderStatus};
+use orders::{AppOrder, OrderKind, task_id};
+use primitives::{CategoryId, DealId};
+use wire::market::{CategoryQuery, DealQuery, OrderQuery, OrderStatus, TrackRecord};
 
 use super::fair::{
-    APP, Fair, OWNER, REQUESTER, STRANGER, app_order, matched, paid, pool_order, request_order,
+    APP, Fair, OWNER, POOL, REQUESTER, STRANGER, app_order, matched, paid, pool_order,
+    request_order,
 };
 use crate::ledger::Ledger;
 
@@ -28,6 +29,31 @@ async fn a_match_takes_volume_and_becomes_a_deal() {
     let deal = &deals.items[0];
     assert_eq!((deal.app_hash, deal.request_hash), (app.hash, request.hash));
     assert_eq!((deal.volume, deal.block_number), (U256::from(2), 1));
+}
+
+#[tokio::test]
+async fn a_workerpool_is_known_by_how_its_tasks_ended() {
+    let mut fair = Fair::open().await;
+    let app = fair.offer(app_order()).await;
+    let pool = fair.offer(pool_order()).await;
+    let request = fair.offer(request_order()).await;
+    let query = OrderQuery::all(OrderKind::Workerpool);
+    let orders = fair.book.orders(&query).await.expect("answers");
+    assert_eq!(orders.items[0].track_record, None);
+    fair.block([matched([&app, &pool, &request], 2)]).await;
+    let task = |index| task_id(DealId(B256::repeat_byte(0x99)), U256::from(index));
+    let finalized = MarketEvent::Finalized { task: task(0), results: Bytes::new() };
+    fair.block([finalized.clone()]).await;
+    // A restarted book asks the chain whose task it was; one that is told twice counts once.
+    let mut fair = fair.restart().await;
+    fair.block([MarketEvent::Claimed { task: task(1) }, finalized]).await;
+    let expected = TrackRecord { completed: 1, failed: 1, median_latency_s: Some(3) };
+    assert_eq!(fair.book.track_record(POOL).await, Ok(expected));
+    let orders = fair.book.orders(&query).await.expect("answers");
+    assert_eq!(orders.items[0].track_record, Some(expected));
+    fair.rewind(1).await;
+    assert_eq!(fair.book.track_record(POOL).await, Ok(TrackRecord::default()));
+    assert_eq!(fair.book.track_record(APP).await, Ok(TrackRecord::default()));
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ impl MarketApi for Book {
             status: OrderStatus::Open,
             remaining: order.volume().saturating_to(),
             order,
-            reputation: None,
+            track_record: None,
         };
         self.orders.lock().push(published.clone());
         Ok(published)

@@ -3,6 +3,7 @@
 mod book;
 mod deals;
 mod opening;
+mod outcomes;
 mod sealed;
 mod shelves;
 mod work;

@@ -7,7 +7,7 @@ use primitives::{CategoryId, DealId, OrderHash};
 
 use super::{
     Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PricePoint,
-    Published, RateLimit, Reputation, Unpublish, Why, WhyQuery,
+    Published, RateLimit, TrackRecord, Unpublish, Why, WhyQuery,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::json::ShapeError;
@@ -65,9 +65,9 @@ pub trait MarketApi: Send + Sync + 'static {
     }
 
     /// How the last tasks of a workerpool ended.
-    async fn reputation(&self, workerpool: Address) -> Result<Reputation, ApiError> {
+    async fn track_record(&self, workerpool: Address) -> Result<TrackRecord, ApiError> {
         let _ = workerpool;
-        Ok(Reputation::default())
+        Ok(TrackRecord::default())
     }
 
     /// What computing in a category cost in its last deals, newest first.

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PageRequest,
-    Published, Reputation, Unpublish, Why, WhyQuery,
+    Published, TrackRecord, Unpublish, Why, WhyQuery,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::http::{ClientError, Http};
@@ -55,9 +55,10 @@ impl MarketClient {
     }
 
     /// How the last tasks of a workerpool ended.
-    pub async fn reputation(&self, workerpool: Address) -> Result<Reputation, ClientError> {
-        let answer = self.get(&format!("/workerpools/{workerpool}/reputation"), Vec::new()).await?;
-        self.read(&answer, "reputation", Reputation::from_json)
+    pub async fn track_record(&self, workerpool: Address) -> Result<TrackRecord, ClientError> {
+        let answer =
+            self.get(&format!("/workerpools/{workerpool}/track-record"), Vec::new()).await?;
+        self.read(&answer, "trackRecord", TrackRecord::from_json)
     }
 
     /// A page of open orders, best price first.

@@ -30,7 +30,7 @@ pub use limit::RateLimit;
 pub use order::Order;
 pub use query::{CategoryQuery, DealQuery, OrderQuery, PageRequest, PartyFilter, Unpublish};
 pub use record::{
-    Asset, Category, Deal, Metrics, OrderStatus, Page, PricePoint, Published, Reputation,
+    Asset, Category, Deal, Metrics, OrderStatus, Page, PricePoint, Published, TrackRecord,
 };
 pub use server::{cors, router};
 pub use why::{Named, OfferHashes, Remedy, Why, WhyQuery};

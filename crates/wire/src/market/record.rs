@@ -60,12 +60,12 @@ pub struct Published {
     /// How many tasks it is still good for.
     pub remaining: u64,
     /// Of a workerpool order: how its last tasks ended, if any have. The official record has no such field.
-    pub reputation: Option<Reputation>,
+    pub track_record: Option<TrackRecord>,
 }
 
 /// How the last tasks of a workerpool ended on the chain, about a thousand of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reputation {
+pub struct TrackRecord {
     /// Finalized.
     pub completed: u64,
     /// Claimed: not done in time, and refunded.
@@ -74,11 +74,11 @@ pub struct Reputation {
     pub median_latency_s: Option<u64>,
 }
 
-impl Reputation {
+impl TrackRecord {
     /// Finalized of all, in millionths; a workerpool of which nothing is known has failed nobody.
     pub fn success_ppm(self) -> u64 {
         let ended = self.completed.saturating_add(self.failed);
-        if ended == 0 { PPM } else { self.completed.saturating_mul(PPM) / ended }
+        self.completed.saturating_mul(PPM).checked_div(ended).unwrap_or(PPM)
     }
 
     /// What the book tells.
@@ -95,7 +95,7 @@ impl Reputation {
 
     /// Reads what the book tells.
     pub fn from_json(value: &Value) -> Result<Self, ShapeError> {
-        let from = Fields::of("reputation", value)?;
+        let from = Fields::of("trackRecord", value)?;
         let latency = from.optional("medianLatencySeconds");
         Ok(Self {
             completed: from.number("completed", 0)?,
@@ -124,8 +124,8 @@ impl Published {
         if self.order.kind() == OrderKind::Dataset {
             put("bulk", self.order.is_bulk().into());
         }
-        if let Some(reputation) = self.reputation {
-            put("reputation", reputation.to_json());
+        if let Some(track_record) = self.track_record {
+            put("trackRecord", track_record.to_json());
         }
         Ok(record)
     }
@@ -143,7 +143,7 @@ impl Published {
             signer: from.address("signer")?,
             status: OrderStatus::read(from.text("status")?)?,
             remaining: from.number("remaining", 0)?,
-            reputation: from.optional("reputation").map(Reputation::from_json).transpose()?,
+            track_record: from.optional("trackRecord").map(TrackRecord::from_json).transpose()?,
         })
     }
 }

@@ -52,7 +52,7 @@ pub fn router(book: Arc<dyn MarketApi>) -> Router {
         .route("/deals", get(deals))
         .route("/deals/{id}", get(deal))
         .route("/ohlc", get(ohlc))
-        .route("/workerpools/{address}/reputation", get(reputation))
+        .route("/workerpools/{address}/track-record", get(track_record))
         .route("/why", get(why));
     for kind in OrderKind::ALL {
         routes = routes.merge(order_routes(kind));
@@ -193,7 +193,7 @@ async fn ohlc(State(book): Book, Query(query): UrlQuery) -> Response {
     answer(found.await)
 }
 
-async fn reputation(
+async fn track_record(
     State(book): Book,
     Query(query): UrlQuery,
     Path(workerpool): Path<String>,
@@ -201,11 +201,11 @@ async fn reputation(
     let found = async {
         Pairs(query).chain_id(book.chain_id())?;
         let workerpool = parse_address("workerpool", &workerpool)?;
-        let reputation = book.reputation(workerpool).await?;
+        let track_record = book.track_record(workerpool).await?;
         Ok(object([
             ("workerpool", workerpool.to_checksum(None).into()),
             ("chainId", book.chain_id().into()),
-            ("reputation", reputation.to_json()),
+            ("trackRecord", track_record.to_json()),
         ]))
     };
     answer(found.await)

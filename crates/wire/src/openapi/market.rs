@@ -44,7 +44,7 @@ pub(super) fn book() -> Vec<Operation> {
         .gives(ok([("ohlc", list(list(json!({}))))])),
         on_chain(
             Operation::get(
-                "/workerpools/{address}/reputation",
+                "/workerpools/{address}/track-record",
                 "How the last tasks of a workerpool ended on the chain, about a thousand of them.",
             )
             .at("address", named("Address")),
@@ -52,7 +52,7 @@ pub(super) fn book() -> Vec<Operation> {
         .gives(ok([
             ("workerpool", named("Address")),
             ("chainId", number(1)),
-            ("reputation", named("Reputation")),
+            ("trackRecord", named("TrackRecord")),
         ])),
         why(),
     ];

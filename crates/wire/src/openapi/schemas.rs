@@ -175,7 +175,7 @@ fn records() -> Map<String, Value> {
     });
     map([
         (
-            "Reputation",
+            "TrackRecord",
             object([
                 ("completed", number(0)),
                 ("failed", number(0)),

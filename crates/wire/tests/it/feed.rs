@@ -44,7 +44,7 @@ fn record(price: u64, params: &str, status: OrderStatus) -> Arc<Published> {
         signer: address(1),
         status,
         remaining: 1,
-        reputation: None,
+        track_record: None,
     })
 }
 

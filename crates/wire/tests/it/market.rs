@@ -78,7 +78,7 @@ impl MarketApi for Shelf {
             status: OrderStatus::Open,
             remaining: order.volume().to(),
             order,
-            reputation: None,
+            track_record: None,
         };
         self.published.lock().push(published.clone());
         Ok(published)

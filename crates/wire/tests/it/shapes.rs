@@ -154,7 +154,7 @@ fn a_published_order_is_the_official_record() {
         signer: address(0xee),
         status: OrderStatus::Open,
         remaining: 12,
-        reputation: None,
+        track_record: None,
     };
     let json = Value::Object(record.to_json().expect("fits"));
     assert_eq!(Published::from_json(OrderKind::Dataset, &json), Ok(record));
