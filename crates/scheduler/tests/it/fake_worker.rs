@@ -27,6 +27,12 @@ pub(crate) enum Manner {
     Lying,
     /// Says that the program failed.
     Failing(Blame),
+    /// Right, and does not reveal what it contributed.
+    Unrevealing,
+    /// Right, and reveals, and does not bring the result.
+    Withholding,
+    /// Announces what is right and contributes something else.
+    Equivocating,
     /// Takes tasks and says nothing.
     Silent,
     /// Leaves when it is given a task.
@@ -128,10 +134,14 @@ impl Life {
                 ToWorker::Contribute { task_id, authorization, .. } => {
                     self.contribute(&link, task_id, authorization).await;
                 }
+                ToWorker::Reveal { .. } if self.manner == Manner::Unrevealing => {}
                 ToWorker::Reveal { task_id } => {
                     let hub = self.wallet.client().hub();
                     let call = calls::reveal(hub, task_id, self.digest());
                     self.wallet.execute(call).await.unwrap();
+                    if self.manner == Manner::Withholding {
+                        continue;
+                    }
                     let location = self.upload(&link, task_id).await;
                     let callback_data = Bytes::new();
                     let told = ToScheduler::Uploaded { task_id, location, callback_data };
@@ -162,6 +172,9 @@ impl Life {
     fn found(&self, task_id: TaskId) -> Option<ToScheduler> {
         match self.manner {
             Manner::Honest
+            | Manner::Unrevealing
+            | Manner::Withholding
+            | Manner::Equivocating
             | Manner::Lying
             | Manner::Settling
             | Manner::Unsettling
@@ -189,7 +202,10 @@ impl Life {
         let (client, hub) = (self.wallet.client(), self.wallet.client().hub());
         let deal = client.task(task).await.unwrap().deal;
         let alone = client.deal(deal).await.unwrap().trust == alloy_primitives::U256::ONE;
-        let digest = self.digest();
+        let digest = match self.manner {
+            Manner::Equivocating => ResultDigest(keccak256("another answer")),
+            _ => self.digest(),
+        };
         let request = if alone {
             let results = self.results(link, task).await;
             calls::contribute_and_finalize(hub, task, digest, results, Bytes::new(), authorization)

@@ -7,4 +7,5 @@ mod enclaves;
 mod fake_worker;
 mod market;
 mod settlements;
+mod slashing;
 mod stories;

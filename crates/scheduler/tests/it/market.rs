@@ -24,7 +24,7 @@ pub(crate) struct Market {
     chain: DevChain,
     pub(crate) client: Client,
     owner: Wallet,
-    requester: Wallet,
+    pub(crate) requester: Wallet,
     pub(crate) pool_owner: Wallet,
     app: Address,
     pub(crate) workerpool: Address,
