@@ -106,7 +106,9 @@ pub async fn again(with: Again, task: TaskId) -> Result<Rerun, AgainError> {
     let on_chain = with.client.task(task).await.map_err(chain)?;
     match on_chain.status {
         TaskStatus::Completed => {}
-        TaskStatus::Unset => return Err(AgainError::NoResult("there is no such task on the chain")),
+        TaskStatus::Unset => {
+            return Err(AgainError::NoResult("there is no such task on the chain"));
+        }
         _ => return Err(AgainError::NoResult("the task has no result on the chain")),
     }
     let deal = with.client.deal(on_chain.deal).await.map_err(chain)?;

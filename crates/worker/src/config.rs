@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
@@ -9,6 +10,8 @@ use chain::Client;
 use sandbox::Sandbox;
 use store::Store;
 use url::Url;
+
+use crate::machine::Machine;
 
 /// What a worker must be told.
 #[derive(Clone)]
@@ -37,6 +40,10 @@ pub struct Config {
     pub allow_private: bool,
     /// What confidential deals run in.
     pub tee: Tee,
+    /// What of its machine it offers.
+    pub machine: Machine,
+    /// How long tasks in hand may take to be finished when the worker is asked to end; then they are handed back.
+    pub drain: Duration,
     /// For development only: whether every digest is replaced by a wrong one before it is contributed, to see what the
     /// market does with a liar. Such a worker loses its stake wherever there is a consensus.
     pub lie: bool,

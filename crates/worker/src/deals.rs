@@ -85,12 +85,20 @@ pub(crate) struct Deals {
     client: Client,
     workerpool: Address,
     tee: Tee,
+    has_gpu: bool,
     known: Mutex<Recent<DealId, Known>>,
 }
 
 impl Deals {
     pub(crate) fn new(client: Client, workerpool: Address, tee: Tee) -> Self {
-        Self { client, workerpool, tee, known: Mutex::new(Recent::new(DEALS_KEPT)) }
+        let known = Mutex::new(Recent::new(DEALS_KEPT));
+        Self { client, workerpool, tee, has_gpu: false, known }
+    }
+
+    /// The same for a worker that may have GPUs.
+    #[must_use]
+    pub(crate) fn with_gpu(self, has_gpu: bool) -> Self {
+        Self { has_gpu, ..self }
     }
 
     /// The facts of a deal, or why its tasks cannot run here. Tasks of one deal that come together share one reading.
@@ -112,6 +120,9 @@ impl Deals {
             self.dataset(deal.dataset.pointer),
         )?;
         let limits = Limits::for_timeref(category.work_clock_seconds);
+        if deal.tag.contains(Tag::GPU) && !self.has_gpu {
+            return Ok(Err(Trouble::Lacks { what: "a GPU (tag)".to_owned() }));
+        }
         Ok(facts(id, deal, &app, dataset, limits, self.tee).map(Arc::new))
     }
 
@@ -181,17 +192,15 @@ fn kind_of(app: &App) -> Result<Kind, Trouble> {
     }
 }
 
-/// Refuses what a worker without an enclave, a graphics card or a keeper of secrets cannot do: running such a task all
+/// Refuses what a worker without an enclave or a keeper of secrets cannot do: running such a task all
 /// the same would break a promise that the requester pays for.
 fn check_demands(deal: &Deal, params: &Params, tee: Tee) -> Result<(), Trouble> {
     let demand = |what: &str| Err(Trouble::Demand { what: what.to_owned() });
     let enclave = deal.tag & (Tag::TEE | Tag::SCONE | Tag::GRAMINE | Tag::TDX);
     let confidential = enclave == (Tag::TEE | Tag::TDX) && tee == Tee::SimulatedTdx;
     if enclave != Tag::NONE && !confidential {
-        return demand("a trusted execution environment (tag)");
-    }
-    if deal.tag.contains(Tag::GPU) {
-        return demand("a GPU (tag)");
+        let what = "a trusted execution environment (tag)".to_owned();
+        return Err(Trouble::Lacks { what });
     }
     if params.storage_provider == Some(StorageProvider::Dropbox) {
         return demand("storage in Dropbox (iexec_result_storage_provider)");

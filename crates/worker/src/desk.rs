@@ -12,7 +12,7 @@ use chain::{Client, Wallet};
 use parking_lot::Mutex;
 use primitives::{ResultDigest, Tag, TaskId};
 use sandbox::{CallFacts, Job, Outcome, Sandbox, env_for};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::link::{EnclaveTask, ToScheduler, ToWorker};
@@ -27,6 +27,7 @@ use crate::programs::{Program, Programs};
 use crate::space::{Space, remove_file};
 use crate::stake::Stake;
 use crate::table::{Admission, Assignment, Finding, Life, Printed, Stage, Step, Table};
+use crate::tap::Tap;
 use crate::trouble::{Trouble, printed_tail};
 
 /// Everything that jobs share.
@@ -44,8 +45,16 @@ pub(crate) struct Desk {
     pub(crate) uploads: SchedulerClient,
     pub(crate) table: Mutex<Table>,
     pub(crate) voice: Voice,
-    /// Programs that may run at once.
+    /// Tasks that may come to run at once.
     pub(crate) slots: Semaphore,
+    /// Memory for programs, in MiB.
+    pub(crate) memory: Semaphore,
+    /// Of the memory, what there is in all.
+    pub(crate) memory_mib: u32,
+    /// Programs at hand, the latest last, by the address that they are registered with.
+    pub(crate) warm: Mutex<Vec<String>>,
+    /// Its owner uses the machine.
+    pub(crate) paused: AtomicBool,
     pub(crate) lie: bool,
     pub(crate) draining: AtomicBool,
     /// Something was finished; one who waits for all to be finished looks again.
@@ -82,8 +91,15 @@ impl Desk {
     }
 
     fn assign(self: &Arc<Self>, task: TaskId, assignment: Assignment, tee: Option<EnclaveTask>) {
-        if self.draining.load(Ordering::Relaxed) && !self.table.lock().knows(task) {
-            return self.decline(task, &Trouble::Busy("it is draining"));
+        let why = if self.draining.load(Ordering::Relaxed) {
+            Some("it is draining")
+        } else if self.paused.load(Ordering::Relaxed) {
+            Some("its owner uses the machine")
+        } else {
+            None
+        };
+        if let Some(why) = why.filter(|_| !self.table.lock().knows(task)) {
+            return self.return_untouched(task, why);
         }
         let admission = self.table.lock().admit(task, &self.stop);
         match admission {
@@ -133,12 +149,42 @@ impl Desk {
         }
     }
 
-    fn release(self: &Arc<Self>, task: TaskId) {
+    pub(crate) fn release(self: &Arc<Self>, task: TaskId) {
         let Some(released) = self.table.lock().release(task) else { return };
         self.finished.notify_waiters();
         let Some(finding) = released.finding else { return };
         let desk = Arc::clone(self);
         self.jobs.spawn(async move { desk.let_go(task, released.stage, &finding).await });
+    }
+
+    /// Gives a task back that was not begun.
+    fn return_untouched(self: &Arc<Self>, task: TaskId, why: &'static str) {
+        if !self.voice.is_understood() {
+            return self.decline(task, &Trouble::Busy(why));
+        }
+        self.repeat(vec![ToScheduler::Returned { task_id: task, reason: why.to_owned() }]);
+    }
+
+    /// Hands back what can be: see [`Table::give_back`].
+    pub(crate) async fn hand_back(&self, keeps_results: bool, why: &'static str) {
+        let given = self.table.lock().give_back(keeps_results);
+        if given.is_empty() {
+            return;
+        }
+        let count = given.len();
+        tracing::info!(worker = %self.worker, count, why, "tasks are handed back");
+        for (task, finding) in given {
+            let word = if self.voice.is_understood() {
+                ToScheduler::Returned { task_id: task, reason: why.to_owned() }
+            } else {
+                ToScheduler::Failed { task_id: task, failure: Trouble::Busy(why).report() }
+            };
+            self.voice.say(&word).await;
+            if let Some(finding) = finding {
+                remove_file(&finding.archive).await;
+            }
+        }
+        self.finished.notify_waiters();
     }
 
     /// Says no without taking the task in.
@@ -200,11 +246,15 @@ impl Desk {
         let ready = life.over.run_until_cancelled(self.prepare(life.task, assignment));
         let Some(ready) = ready.await else { return Ok(None) };
         let ready = ready?;
-        let turn = life.over.run_until_cancelled(self.slots.acquire());
-        let Some(Ok(_turn)) = turn.await else { return Ok(None) };
+        let Some(turn) = life.over.run_until_cancelled(self.turn(&ready.facts)).await else {
+            return Ok(None);
+        };
+        let _turn = turn?;
         let archive = self.space.new_result(life.task);
         let job = job(life.task, assignment, &ready, archive.clone());
-        let outcome = self.sandbox.run(job, life.over.clone()).await;
+        let tap = Tap::new(life.task);
+        let run = self.sandbox.run_aloud(job, tap.ear(), life.over.clone());
+        let outcome = tap.tell_while(&self.voice, run).await;
         if life.over.is_cancelled() {
             remove_file(&archive).await;
             return Ok(None);
@@ -239,10 +289,49 @@ impl Desk {
         Ok(Ready { facts, program, inputs: None })
     }
 
+    /// Waits for a turn to run, and for the memory that it takes.
+    pub(crate) async fn turn(
+        &self,
+        facts: &Facts,
+    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Trouble> {
+        let mib = facts.limits.memory_bytes.div_ceil(1 << 20);
+        let mib = u32::try_from(mib).unwrap_or(u32::MAX);
+        if mib > self.memory_mib {
+            let what = format!("{mib} MiB of memory; it has {}", self.memory_mib);
+            return Err(Trouble::Lacks { what });
+        }
+        let closed = |_| Trouble::Busy("it ends");
+        let slot = self.slots.acquire().await.map_err(closed)?;
+        let memory = self.memory.acquire_many(mib).await.map_err(closed)?;
+        Ok((slot, memory))
+    }
+
     async fn program(&self, facts: &Facts) -> Result<Arc<Program>, Trouble> {
         let program = self.programs.get(facts).await?;
         self.sandbox.check(program.kind())?;
+        self.note_warm(&facts.program.address);
         Ok(program)
+    }
+
+    /// Remembers that a program is at hand, and says so if that is news.
+    fn note_warm(&self, address: &str) {
+        if address.len() > wire::link::TEXT_BYTES_MAX {
+            return;
+        }
+        let images = {
+            let mut warm = self.warm.lock();
+            if let Some(place) = warm.iter().position(|it| it == address) {
+                let known = warm.remove(place);
+                warm.push(known);
+                return;
+            }
+            if warm.len() >= wire::link::IMAGES_MAX {
+                warm.remove(0);
+            }
+            warm.push(address.to_owned());
+            warm.clone()
+        };
+        self.voice.mention(&ToScheduler::Warm { images });
     }
 
     async fn facts(

@@ -15,17 +15,19 @@
 //!   and who wins, it reads itself. So a scheduler can waste a worker's time, but not its stake.
 //! * Programs and inputs are strangers' addresses: the fetcher asks for public addresses only, and for the gateway.
 //! * What it has promised on the chain is in the journal before it is promised, so that a restart can still reveal.
+//! * A worker that is asked to end takes nothing new and finishes what it has, or hands it back.
 //! * A lost connection loses nothing: work goes on, and the last word about every task is said again.
 //!
 //! Not here: choosing who works on what (`scheduler`), running programs (`sandbox`), the link's frames (`wire`), nonces
 //! and fees (`chain`).
 //!
-//! **Layout:** `service` start, connection, end · `desk` what to do about each message · `table` the tasks in hand ·
+//! **Layout:** `again` running a task again to compare · `service` start, connection, end · `desk` what to do about each message · `table` the tasks in hand ·
 //! `deals` what the chain says about a deal · `fetch`, `address` getting files · `registry` pulling images · `programs`, `inputs` keeping them ·
 //! `enclave` confidential tasks, SIMULATED · `batch` many tasks with one transaction · `settle` contribute, reveal,
-//! upload · `stake` · `journal` · `space` directories · `trouble` what can go wrong.
+//! upload · `tap` what programs print · `machine`, `idle` the machine and its owner · `stake` · `journal` · `space` directories · `trouble` what can go wrong.
 
 mod address;
+mod again;
 mod batch;
 mod config;
 mod deals;
@@ -33,9 +35,11 @@ mod desk;
 mod enclave;
 mod error;
 mod fetch;
+mod idle;
 mod inputs;
 mod journal;
 mod link;
+mod machine;
 mod programs;
 mod recent;
 mod registry;
@@ -44,8 +48,12 @@ mod settle;
 mod space;
 mod stake;
 mod table;
+mod tap;
 mod trouble;
 
+pub use again::{Again, AgainError, Ingredient, Rerun, again};
 pub use config::{Config, Tee};
 pub use error::Error;
+pub use idle::Policy;
+pub use machine::{Machine, WhenIdle};
 pub use service::{Handle, LinkState, Worker};

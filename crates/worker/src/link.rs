@@ -9,6 +9,8 @@ use wire::link::{LinkSender, ToScheduler};
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     sender: LinkSender<ToScheduler>,
+    /// What the scheduler understands.
+    revision: u32,
     /// For uploads.
     pub(crate) token: Arc<str>,
 }
@@ -26,8 +28,8 @@ impl Voice {
     }
 
     /// There is a connection.
-    pub(crate) fn attach(&self, sender: LinkSender<ToScheduler>, token: String) {
-        self.line.send_replace(Some(Line { sender, token: token.into() }));
+    pub(crate) fn attach(&self, sender: LinkSender<ToScheduler>, token: String, revision: u32) {
+        self.line.send_replace(Some(Line { sender, revision, token: token.into() }));
     }
 
     /// There is none.
@@ -42,6 +44,35 @@ impl Voice {
             && let Err(error) = line.sender.send(word).await
         {
             tracing::debug!(%error, "not heard; it is said again on the next connection");
+        }
+    }
+
+    /// Whether there is a connection, to a scheduler that understands what came with the first revision.
+    pub(crate) fn is_understood(&self) -> bool {
+        self.line.borrow().as_ref().is_some_and(|line| line.revision >= 1)
+    }
+
+    /// Says it if there is a scheduler that understands it.
+    pub(crate) async fn say_new(&self, word: &ToScheduler) {
+        if self.is_understood() {
+            self.say(word).await;
+        }
+    }
+
+    /// Says it in passing: if there is a scheduler that understands it and keeps up.
+    pub(crate) fn mention(&self, word: &ToScheduler) {
+        let line = self.line.borrow().clone();
+        if let Some(line) = line.filter(|line| line.revision >= 1) {
+            // What is lost here was worth no more than that.
+            let _ = line.sender.try_send(word);
+        }
+    }
+
+    /// Waits until what was said is on its way.
+    pub(crate) async fn flushed(&self) {
+        let line = self.line.borrow().clone();
+        if let Some(line) = line {
+            line.sender.flushed().await;
         }
     }
 

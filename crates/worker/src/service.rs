@@ -12,6 +12,7 @@ use alloy_signer_local::PrivateKeySigner;
 use chain::{Client, TaskStatus, Wallet};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use primitives::TaskId;
 use sandbox::{Kind, Limits, Sandbox};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 use wire::link::{
-    Capabilities, ClientConfig, Enclave, LinkClient, LinkError, ToScheduler, WorkerLink,
+    Capabilities, ClientConfig, Enclave, Gpu, LinkClient, LinkError, ToScheduler, WorkerLink,
 };
 use wire::scheduler::SchedulerClient;
 
@@ -28,13 +29,15 @@ use crate::deals::Deals;
 use crate::desk::Desk;
 use crate::error::Error;
 use crate::fetch::Fetcher;
+use crate::idle::{Mood, Sample, Watch};
 use crate::journal::{Journal, Row};
 use crate::link::Voice;
+use crate::machine::{Gauge, WhenIdle};
 use crate::programs::Programs;
 use crate::settle::AtStake;
 use crate::space::{Space, remove_file};
 use crate::stake::Stake;
-use crate::table::{Stage, Table};
+use crate::table::{Finding, Stage, Table};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
@@ -46,6 +49,10 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// A contribution may be on its way for so long after it was noted.
 const ON_ITS_WAY: Duration = Duration::from_secs(120);
+/// How long the last words may take to leave.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
+/// How often a worker that gives way looks at its machine.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REPLAY_AT_ONCE: usize = 16;
 /// A login with more would not fit into a frame.
 const HOLDING_MAX: usize = 2_000;
@@ -127,13 +134,21 @@ impl Worker {
             }
             error => Error::Chain(error),
         })?;
-        let door = Door::new(&config);
+        let drain_time = config.drain;
+        let when_idle = config.machine.when_idle.clone();
+        let mut door = Door::new(&config);
+        let machine = config.machine.clone();
         let desk = Arc::new(desk(config, &stop).await?);
-        desk.replay().await?;
+        // Asked once its directory is there.
+        door.capabilities.disk_bytes = machine.disk_bytes(&desk.space.results());
+        for (task, finding) in desk.replay().await? {
+            desk.jobs.spawn(Arc::clone(&desk).watch_over(task, finding));
+        }
         let (state, seen) = watch::channel(LinkState::Connecting);
         let drain = CancellationToken::new();
         let handle = Handle { address, state: seen, drain: drain.clone() };
-        tokio::spawn(Service { desk, door, state, drain, stop }.run());
+        let service = Service { desk, door, state, drain, drain_time, when_idle, stop };
+        tokio::spawn(service.run());
         Ok(handle)
     }
 }
@@ -155,6 +170,8 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
         .map_err(|source| Error::Dir { dir: config.dir, source })?;
     let wallet = Wallet::new(&config.client, config.signer).await?;
+    let memory = config.machine.memory_bytes(task_memory_bytes());
+    let memory_mib = u32::try_from(memory >> 20).unwrap_or(u32::MAX);
     Ok(Desk {
         worker,
         programs: Programs::new(
@@ -162,11 +179,16 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
             fetcher.clone(),
             config.sandbox.runs(Kind::Container),
         ),
-        deals: Deals::new(config.client.clone(), config.workerpool, config.tee),
+        deals: Deals::new(config.client.clone(), config.workerpool, config.tee)
+            .with_gpu(!config.machine.gpus.is_empty()),
         journal: Journal::new(config.store, worker),
         stake: Stake::new(wallet.clone()),
         client: config.client,
         wallet,
+        memory: Semaphore::new(memory_mib as usize),
+        memory_mib,
+        warm: Mutex::default(),
+        paused: AtomicBool::new(false),
         sandbox: config.sandbox,
         fetcher,
         space,
@@ -183,8 +205,9 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
 }
 
 impl Desk {
-    /// Takes up what an earlier process has promised, and clears away the rest.
-    async fn replay(&self) -> Result<(), Error> {
+    /// Takes up what an earlier process has promised, and clears away the rest. Gives back what was contributed.
+    async fn replay(&self) -> Result<Vec<(TaskId, Arc<Finding>)>, Error> {
+        let mut contributed = Vec::new();
         let rows = self.journal.all().await?;
         let mut kept: HashSet<PathBuf> = HashSet::new();
         let mut judged = futures::stream::iter(rows)
@@ -196,6 +219,9 @@ impl Desk {
                 tracing::info!(worker = %self.worker, %task, "taking up a task from the journal");
                 kept.insert(finding.archive.clone());
                 let stage = if finding.needs_one { Stage::Computed } else { Stage::Contributed };
+                if stage == Stage::Contributed {
+                    contributed.push((task, Arc::new(finding.clone())));
+                }
                 self.table.lock().restore(task, finding, stage, &self.stop);
             } else {
                 self.journal.strike(task).await;
@@ -208,7 +234,7 @@ impl Desk {
         if let Err(error) = self.space.keep_results(&kept) {
             tracing::warn!(worker = %self.worker, %error, "old results stay behind");
         }
-        Ok(())
+        Ok(contributed)
     }
 
     /// Whether a task from the journal still needs this worker. When in doubt it does.
@@ -259,14 +285,12 @@ struct Door {
 
 impl Door {
     fn new(config: &Config) -> Self {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let machine = &config.machine;
         let slots = config.slots.max(1);
-        // An operator who wants more tasks at once than there are processors lets them share.
-        let cpus = cpus.max(slots);
-        let memory = Limits::for_timeref(0).memory_bytes.saturating_mul(slots);
+        let gpu = |name: &String| Gpu { name: name.clone(), memory_bytes: 0 };
         let capabilities = Capabilities {
-            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-            memory_bytes: u64::try_from(memory).unwrap_or(u64::MAX),
+            cpus: u32::try_from(machine.cpus()).unwrap_or(u32::MAX),
+            memory_bytes: machine.memory_bytes(task_memory_bytes()),
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
             runtimes: runtimes(&config.sandbox),
             settles: true,
@@ -274,7 +298,14 @@ impl Door {
                 Tee::Off => None,
                 Tee::SimulatedTdx => Some(Enclave::SimulatedTdx),
             },
-            ..Capabilities::default()
+            disk_bytes: 0,
+            gpus: machine.gpus.iter().map(gpu).collect(),
+            region: machine.region.clone(),
+            host: machine.host(),
+            owner: machine.owner,
+            images: Vec::new(),
+            price_floor_nrlc: machine.price_floor.0.saturating_to(),
+            when_idle: machine.when_idle.is_some(),
         };
         Self {
             scheduler: config.scheduler.clone(),
@@ -299,7 +330,10 @@ impl Door {
             chain_id: self.client.chain_id(),
             hub: self.client.hub(),
             signer: self.signer.clone(),
-            capabilities: self.capabilities.clone(),
+            capabilities: Capabilities {
+                images: wire::link::warm(desk.warm.lock().clone()),
+                ..self.capabilities.clone()
+            },
             holding,
         };
         LinkClient::connect(&config).await
@@ -309,8 +343,10 @@ impl Door {
 /// Kinds of app that are taken. The official client registers every app as `DOCKER`, WebAssembly too, so that is taken
 /// wherever WebAssembly runs; images need `oci` as well.
 fn runtimes(sandbox: &Sandbox) -> Vec<String> {
-    let mut names = sandbox.runtimes();
-    names.push("docker");
+    let mut names = vec!["wasm", "docker"];
+    if sandbox.runs(Kind::Container) {
+        names.push("oci");
+    }
     names.into_iter().map(str::to_owned).collect()
 }
 
@@ -319,6 +355,8 @@ struct Service {
     door: Door,
     state: watch::Sender<LinkState>,
     drain: CancellationToken,
+    drain_time: Duration,
+    when_idle: Option<WhenIdle>,
     stop: CancellationToken,
 }
 
@@ -328,6 +366,7 @@ impl Service {
             tokio::select! {
                 () = self.stay_connected() => {}
                 () = self.drained() => self.stop.cancel(),
+                () = self.mind_the_owner() => {}
             }
             self.settle().await;
         };
@@ -351,12 +390,50 @@ impl Service {
         self.drain.cancelled().await;
         self.desk.draining.store(true, Ordering::Relaxed);
         self.desk.voice.say(&ToScheduler::Draining {}).await;
+        if tokio::time::timeout(self.drain_time, self.nothing_in_hand()).await.is_err() {
+            self.desk.hand_back(false, "the worker ends").await;
+            // What is on its way to the chain gets there; what is promised there and waits for others is in the journal.
+            let _ = tokio::time::timeout(SETTLE_TIME, self.nothing_in_hand()).await;
+        }
+        let _ = tokio::time::timeout(FLUSH_TIME, self.desk.voice.flushed()).await;
+    }
+
+    async fn nothing_in_hand(&self) {
         loop {
             let finished = self.desk.finished.notified();
             if self.desk.table.lock().in_hand() == 0 {
                 return;
             }
             finished.await;
+        }
+    }
+
+    /// Gives way to the owner of the machine, for as long as the worker lives.
+    async fn mind_the_owner(&self) {
+        let Some(WhenIdle { policy, file }) = self.when_idle.clone() else {
+            return std::future::pending().await;
+        };
+        let (mut gauge, mut watch) = (Gauge::new(file), Watch::new(policy));
+        let (began, mut mood) = (Instant::now(), Mood::Free);
+        loop {
+            if let Some(others_percent) = gauge.look() {
+                let next = watch.see(Sample { at: began.elapsed(), others_percent });
+                if next != mood {
+                    mood = next;
+                    tracing::info!(worker = %self.desk.worker, ?mood, others_percent, "the machine's owner");
+                    self.be(mood).await;
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn be(&self, mood: Mood) {
+        self.desk.paused.store(mood != Mood::Free, Ordering::Relaxed);
+        match mood {
+            Mood::Free => self.desk.voice.say_new(&ToScheduler::Resumed {}).await,
+            Mood::Paused => self.desk.voice.say_new(&paused()).await,
+            Mood::Yielding => self.desk.hand_back(true, PAUSED).await,
         }
     }
 
@@ -394,12 +471,15 @@ impl Service {
 
     /// One connection, to its end. When the worker ends, jobs may still speak through it until they are done.
     async fn serve(&self, link: WorkerLink) {
-        let WorkerLink { token, sender, mut receiver } = link;
-        self.desk.voice.attach(sender, token);
+        let WorkerLink { token, revision, sender, mut receiver } = link;
+        self.desk.voice.attach(sender, token, revision);
         self.state.send_replace(LinkState::Connected);
         let words = self.desk.table.lock().words();
         for word in &words {
             self.desk.voice.say(word).await;
+        }
+        if self.desk.paused.load(Ordering::Relaxed) {
+            self.desk.voice.say_new(&paused()).await;
         }
         if self.desk.draining.load(Ordering::Relaxed) {
             self.desk.voice.say(&ToScheduler::Draining {}).await;
@@ -434,6 +514,18 @@ impl Service {
         self.desk.jobs.close();
         self.desk.jobs.wait().await;
     }
+}
+
+/// What a task's program may have at most.
+fn task_memory_bytes() -> u64 {
+    u64::try_from(Limits::for_timeref(0).memory_bytes).unwrap_or(u64::MAX)
+}
+
+/// Why a worker takes nothing for now, to be read after "a worker that is paused".
+const PAUSED: &str = "its owner uses the machine";
+
+fn paused() -> ToScheduler {
+    ToScheduler::Paused { reason: PAUSED.to_owned() }
 }
 
 /// Pauses between attempts: doubling, and each anywhere in its upper half, so that a hundred workers do not all come back

@@ -187,6 +187,11 @@ impl Table {
         self.entries.insert(task, Entry { life, stage, finding, words, restored: true });
     }
 
+    /// Whether the task is in hand since an earlier process took it.
+    pub(crate) fn is_restored(&self, task: TaskId) -> bool {
+        self.entries.get(&task).is_some_and(|entry| entry.restored)
+    }
+
     /// Whether the task is in hand.
     pub(crate) fn knows(&self, task: TaskId) -> bool {
         self.entries.contains_key(&task)
@@ -302,6 +307,24 @@ impl Table {
         let entry = self.entries.remove(&task)?;
         entry.life.over.cancel();
         Some(Released { stage: entry.stage, finding: entry.finding })
+    }
+
+    /// Lets go of what has not come to a promise on the chain: computations, and results that wait for leave to be
+    /// contributed unless they are to be kept. Gives back the tasks, with what is left of them.
+    pub(crate) fn give_back(&mut self, keeps_results: bool) -> Vec<(TaskId, Option<Arc<Finding>>)> {
+        let is_free = |entry: &Entry| match entry.stage {
+            Stage::Computing => true,
+            Stage::Computed => !keeps_results && !entry.restored,
+            _ => false,
+        };
+        let free = self.entries.iter().filter(|(_, entry)| is_free(entry));
+        let free: Vec<TaskId> = free.map(|(task, _)| *task).collect();
+        let taken = free.into_iter().filter_map(|task| Some((task, self.entries.remove(&task)?)));
+        let given = taken.map(|(task, entry)| {
+            entry.life.over.cancel();
+            (task, entry.finding)
+        });
+        given.collect()
     }
 
     /// The last word about every task.
@@ -456,6 +479,24 @@ mod tests {
         table.not_contributed(members.iter().map(|member| &member.life));
         assert_eq!(table.words(), [members[0].finding.word(TASK)]);
         assert!(matches!(table.contribute(TASK), Step::Go(..)));
+    }
+
+    #[test]
+    fn what_is_promised_is_never_given_back() {
+        let mut table = Table::default();
+        let life = admit(&mut table);
+        assert_eq!(table.give_back(true).len(), 1);
+        assert!(life.over.is_cancelled() && !table.knows(TASK));
+        let life = admit(&mut table);
+        table.computed(&life, finding(true));
+        assert!(table.give_back(true).is_empty(), "a result that is to be kept");
+        table.contribute(TASK);
+        assert!(table.give_back(false).is_empty(), "a contribution on its way");
+        table.not_contributed([&life]);
+        let given = table.give_back(false);
+        assert!(matches!(given[..], [(TASK, Some(_))]), "{given:?}");
+        table.restore(TASK, finding(true), Stage::Computed, &CancellationToken::new());
+        assert!(table.give_back(false).is_empty(), "the journal knows of it");
     }
 
     #[test]

@@ -81,8 +81,10 @@ impl Desk {
         };
         let Some(before) = life.over.run_until_cancelled(before).await else { return Ok(None) };
         let (ready, session, scratch) = before?;
-        let turn = life.over.run_until_cancelled(self.slots.acquire());
-        let Some(Ok(_turn)) = turn.await else { return Ok(None) };
+        let Some(turn) = life.over.run_until_cancelled(self.turn(&ready.facts)).await else {
+            return Ok(None);
+        };
+        let _turn = turn?;
         let job = Job {
             env: environment(&session)?,
             inputs: scratch.inputs(),

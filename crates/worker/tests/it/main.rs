@@ -7,6 +7,7 @@ mod batch;
 mod confidential;
 mod failures;
 mod keeper;
+mod manners;
 mod market;
 mod played;
 mod restart;

@@ -183,6 +183,8 @@ impl Market {
             slots: 2,
             allow_private: false,
             tee: worker::Tee::Off,
+            machine: worker::Machine::default(),
+            drain: PATIENCE,
             lie: false,
         }
     }

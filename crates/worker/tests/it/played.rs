@@ -12,12 +12,12 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use primitives::TaskId;
-use sandbox::{Executed, Execution, Kind, Runtime, Stopped};
+use sandbox::{Executed, Execution, Kind, Runtime, Stopped, Stream};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use wire::Failure;
-use wire::link::{Arrival, Gate, Identity, SchedulerLink, ToScheduler, ToWorker};
+use wire::link::{Arrival, Gate, Identity, LogStream, SchedulerLink, ToScheduler, ToWorker};
 use wire::scheduler::{
     ComputeLogs, ResultBody, SchedulerApi, SchedulerRefusal, TaskModel, UploadLimits,
 };
@@ -66,10 +66,13 @@ impl Runtime for Player {
                 return Ok(executed);
             }
             "call" => computed = r#"{"callback-data":"0xc0ffee"}"#,
-            "wait" => tokio::select! {
+            "wait" => {
+                execution.ear.heard(Stream::Stdout, execution.args.join(" ").as_bytes());
+                tokio::select! {
                 turn = self.may_end.acquire() => turn.unwrap().forget(),
-                () = cancel.cancelled() => return Err(sandbox::FailureKind::Cancelled.into()),
-            },
+                    () = cancel.cancelled() => return Err(sandbox::FailureKind::Cancelled.into()),
+                }
+            }
             _ => {
                 executed.exit_code = 3;
                 executed.stderr = "no luck".into();
@@ -215,18 +218,43 @@ pub(crate) fn location(task: TaskId) -> String {
 pub(crate) struct Played {
     pub(crate) arrival: Arrival,
     link: SchedulerLink,
+    /// What programs printed while they ran.
+    pub(crate) told: Vec<(LogStream, String)>,
+    /// The programs at hand, as they were last told.
+    pub(crate) warm: Vec<String>,
 }
 
 impl Played {
     pub(crate) fn new(link: SchedulerLink) -> Self {
-        Self { arrival: link.arrival.clone(), link }
+        Self { arrival: link.arrival.clone(), link, told: Vec::new(), warm: Vec::new() }
     }
 
     pub(crate) async fn say(&self, message: ToWorker) {
         self.link.sender.send(&message).await.unwrap();
     }
 
+    /// The next word, but for what is said in passing.
     pub(crate) async fn hear(&mut self) -> ToScheduler {
+        loop {
+            match self.hear_anything().await {
+                ToScheduler::Log { stream, text, .. } => self.told.push((stream, text)),
+                ToScheduler::Warm { images } => self.warm = images,
+                word => return word,
+            }
+        }
+    }
+
+    /// The next piece of what a program prints.
+    pub(crate) async fn hear_log(&mut self) -> (TaskId, String) {
+        loop {
+            if let ToScheduler::Log { task_id, stream, text, .. } = self.hear_anything().await {
+                self.told.push((stream, text.clone()));
+                return (task_id, text);
+            }
+        }
+    }
+
+    async fn hear_anything(&mut self) -> ToScheduler {
         let heard = tokio::time::timeout(PATIENCE, self.link.receiver.recv()).await;
         heard.expect("a word in time").expect("a connection").unwrap()
     }
