@@ -7,7 +7,8 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
 use anyhow::{Context, Result, bail};
-use chain::Client;
+use chain::{Client, Wallet, calls};
+use primitives::Nrlc;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Child;
@@ -117,6 +118,15 @@ impl House {
         let text = self.said.pointer(&format!("/accounts/{index}/privateKey"));
         let text = text.and_then(Value::as_str).with_context(|| format!("no account {index}"))?;
         Ok(PrivateKeySigner::from_bytes(&text.parse::<B256>()?)?)
+    }
+
+    /// Gives a development account RLC of the first one, which has plenty.
+    pub async fn fund(&self, index: usize, sum: Nrlc) -> Result<()> {
+        let client = self.client().await?;
+        let rich = Wallet::new(&client, self.key(0)?).await?;
+        let to = self.key(index)?.address();
+        rich.execute(calls::transfer_rlc(&client.contracts(), to, sum)).await?;
+        Ok(())
     }
 
     /// The binary and its home.

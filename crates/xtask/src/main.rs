@@ -6,8 +6,11 @@ mod bench;
 mod bench_book;
 mod compat;
 mod contracts;
+mod crash;
+mod facts;
 mod gas;
 mod sim;
+mod soak;
 mod tidy;
 
 use std::path::Path;
@@ -33,6 +36,10 @@ enum Command {
     BenchBook(bench_book::BenchBook),
     /// Drive the official clients through every row of e2e/official/matrix.json and print docs/compatibility.md
     Compat(compat::Compat),
+    /// Kill the parts of a market under load and look for what is lost
+    Crash(crash::Crash),
+    /// Keep a market under load for a while and look for what grows
+    Soak(soak::Soak),
     /// Simulate markets from many seeds and check what must hold
     Sim(sim::Sim),
     /// Check walls, licences, bans and error pages
@@ -47,6 +54,8 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(&root, &args),
         Command::BenchBook(args) => bench_book::run(&root, &args),
         Command::Compat(args) => compat::run(&root, &args),
+        Command::Crash(args) => crash::run(&root, &args),
+        Command::Soak(args) => soak::run(&root, &args),
         Command::Sim(args) => sim::run(&args),
         Command::Tidy => tidy::run(&root),
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use primitives::Nrlc;
 use testkit::{Gristmill, House, HouseConfig, programs};
 use tokio::task::JoinSet;
 
@@ -27,6 +28,8 @@ const MEMORY_SLACK_BYTES: u64 = 48 << 20;
 const FILES_MAX: u64 = 16;
 /// How many times slower the median of the second half may be.
 const LATENCY_TIMES_MAX: f64 = 1.5;
+/// What each requester may spend: more than it can in a day.
+const ALLOWANCE_RLC: u64 = 20_000;
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -37,7 +40,7 @@ pub(crate) struct Soak {
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=10_080))]
     minutes: u64,
     /// Requesters who each buy one job after the other.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
     requesters: u32,
     /// The gristmill to run. Built from here in release by default.
     #[arg(long, value_name = "PATH")]
@@ -119,6 +122,10 @@ async fn soaked(soak: &Soak, binary: PathBuf) -> Result<Vec<Minute>> {
     let tally: Arc<Tally> = Arc::default();
     let mut requesters = JoinSet::new();
     for number in 0..soak.requesters {
+        let account = usize::try_from(number)?;
+        if account > 0 {
+            house.fund(account, Nrlc::from_rlc(ALLOWANCE_RLC)).await?;
+        }
         requesters.spawn(requester(Arc::clone(&house), Arc::clone(&tally), number));
     }
     let mut minutes = Vec::new();
@@ -135,7 +142,7 @@ async fn soaked(soak: &Soak, binary: PathBuf) -> Result<Vec<Minute>> {
         let mut minute = tally.with(std::mem::take)?;
         minute.memory = middle(&mut memory);
         minute.files = middle(&mut files);
-        writeln!(std::io::stderr(), "{}", line(number as usize, &minute))?;
+        writeln!(std::io::stderr(), "{}", line(number, &minute))?;
         minutes.push(minute);
     }
     tally.over.store(true, Ordering::Relaxed);
@@ -150,7 +157,7 @@ async fn requester(house: Arc<House>, tally: Arc<Tally>, number: u32) -> Result<
     let gristmill = house.gristmill().clone();
     let program = gristmill.file("soak.wasm", programs::greeting("still here\n")?)?;
     // A key of its own, so that nobody waits for another's nonce.
-    let key = house.key(number as usize % 4)?.to_bytes();
+    let key = house.key(usize::try_from(number)?)?.to_bytes();
     let key_file = gristmill.file(&format!("soak-{number}.key"), key.to_string())?;
     let key_file = key_file.display().to_string();
     let shapes: [&[&str]; 4] = [&[], &["--tasks", "20"], &[], &["--trust", "4"]];
@@ -158,8 +165,7 @@ async fn requester(house: Arc<House>, tally: Arc<Tally>, number: u32) -> Result<
         if tally.over.load(Ordering::Relaxed) {
             break;
         }
-        let arguments: Vec<&str> =
-            shape.iter().copied().chain(["--key-file", &key_file]).collect();
+        let arguments: Vec<&str> = shape.iter().copied().chain(["--key-file", &key_file]).collect();
         let ran = house.run(&program, &arguments).await?;
         if ran.code != Some(0) {
             tally.with(|minute| minute.failures += 1)?;
@@ -168,10 +174,8 @@ async fn requester(house: Arc<House>, tally: Arc<Tally>, number: u32) -> Result<
         let said = ran.json()?;
         let tasks = said["results"].as_array().map_or(0, Vec::len);
         let phases = ["match", "settle", "verify"];
-        let millis: f64 = phases
-            .iter()
-            .filter_map(|phase| said["receipt"]["phasesMs"][*phase].as_f64())
-            .sum();
+        let millis: f64 =
+            phases.iter().filter_map(|phase| said["receipt"]["phasesMs"][*phase].as_f64()).sum();
         tally.with(|minute| {
             minute.jobs += 1;
             minute.tasks += tasks;
@@ -225,7 +229,9 @@ fn grown(minutes: &[Minute]) -> Vec<String> {
     }
     let (before, after) = (most(first, |it| it.files), most(second, |it| it.files));
     if after > before + FILES_MAX {
-        grown.push(format!("open files grew from {before} to {after}; the bound is {FILES_MAX} more"));
+        grown.push(format!(
+            "open files grew from {before} to {after}; the bound is {FILES_MAX} more"
+        ));
     }
     let (before, after) = (median(first), median(second));
     if after > before * LATENCY_TIMES_MAX {
@@ -248,7 +254,7 @@ fn mega(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-fn line(number: usize, minute: &Minute) -> String {
+fn line(number: u32, minute: &Minute) -> String {
     format!(
         "minute {number}: {:.0} MB, {} files, {} jobs, {} tasks, p50 {:.0} ms, p99 {:.0} ms, {} failed",
         mega(minute.memory),
