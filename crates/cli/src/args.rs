@@ -275,7 +275,7 @@ pub struct ShapeArgs {
 /// `gristmill run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A .wasm file, the name of an app in the market, or the address of one on the chain.
+    /// A .wasm file, an image (a .tar of docker save, or docker:// and its name), or an app: its name here or its address.
     pub app: String,
 
     /// Arguments for the program.
