@@ -544,8 +544,18 @@ impl Act {
         let settlements = self.books.lock().settlements(now);
         self.perform(settlements);
         let size = self.config.limits.initialize_batch.max(1);
-        for batch in std::mem::take(&mut self.initialize).chunks(size) {
+        let (late, due): (Vec<_>, Vec<_>) = {
+            let books = self.books.lock();
+            let is_late = |(task, ..): &(TaskId, DealId, U256)| {
+                books.entry(*task).is_some_and(|entry| now >= entry.task.terms.final_deadline)
+            };
+            std::mem::take(&mut self.initialize).into_iter().partition(is_late)
+        };
+        for batch in due.chunks(size) {
             self.post(Outgoing::Initialize(batch.to_vec()));
+        }
+        for batch in late.chunks(size) {
+            self.post(Outgoing::Bury(batch.to_vec()));
         }
         for batch in std::mem::take(&mut self.claim).chunks(size) {
             self.post(Outgoing::Claim(batch.to_vec()));
@@ -611,8 +621,14 @@ impl Act {
 #[derive(Debug, Clone)]
 enum Outgoing {
     Initialize(Vec<(TaskId, DealId, U256)>),
+    /// Past their deadline: initialised only to be claimed.
+    Bury(Vec<(TaskId, DealId, U256)>),
     Claim(Vec<TaskId>),
-    One { request: Box<TxRequest>, task: TaskId, call: Call },
+    One {
+        request: Box<TxRequest>,
+        task: TaskId,
+        call: Call,
+    },
 }
 
 impl Outgoing {
@@ -621,6 +637,10 @@ impl Outgoing {
             Self::Initialize(tasks) => {
                 let pairs: Vec<_> = tasks.iter().map(|(_, deal, index)| (*deal, *index)).collect();
                 calls::initialize_array(hub, &pairs)
+            }
+            Self::Bury(tasks) => {
+                let pairs: Vec<_> = tasks.iter().map(|(_, deal, index)| (*deal, *index)).collect();
+                calls::initialize_and_claim_array(hub, &pairs)
             }
             Self::Claim(tasks) => calls::claim_array(hub, tasks),
             Self::One { request, .. } => (**request).clone(),
@@ -633,6 +653,8 @@ impl Outgoing {
             Self::Initialize(tasks) if tasks.len() > 1 => {
                 tasks.iter().map(|task| Self::Initialize(vec![*task])).collect()
             }
+            // The chain's clock may be behind ours, and then the claim is what it refuses.
+            Self::Bury(tasks) => tasks.iter().map(|task| Self::Initialize(vec![*task])).collect(),
             Self::Claim(tasks) if tasks.len() > 1 => {
                 tasks.iter().map(|task| Self::Claim(vec![*task])).collect()
             }
@@ -642,7 +664,7 @@ impl Outgoing {
 
     fn calls(&self) -> Vec<(TaskId, Call)> {
         match self {
-            Self::Initialize(tasks) => {
+            Self::Initialize(tasks) | Self::Bury(tasks) => {
                 tasks.iter().map(|(task, ..)| (*task, Call::Initialize)).collect()
             }
             Self::Claim(tasks) => tasks.iter().map(|task| (*task, Call::Claim)).collect(),

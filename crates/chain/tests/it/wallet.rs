@@ -55,6 +55,33 @@ async fn wallets_of_one_address_share_its_nonces() {
 }
 
 #[tokio::test]
+async fn what_a_process_that_died_had_on_its_way_is_mined_and_its_successor_leaves_no_gap() {
+    const EACH: u64 = 40;
+    let node = Embedded::start(Mining::Manual).await;
+    let address = {
+        let died = node.wallet(0, WalletOptions::default()).await;
+        let sent = join_all((0..EACH).map(|_| died.send(payment()))).await;
+        assert!(sent.iter().all(Result::is_ok));
+        let arrived = async {
+            let waiting = async || node.ask("txpool_status", json!([])).await["pending"].clone();
+            while waiting().await != json!(format!("{EACH:#x}")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, arrived).await.expect("all of them on their way");
+        died.address()
+    };
+    let successor = node.wallet(0, WalletOptions::default()).await;
+    assert_eq!(successor.next_nonce(), EACH);
+    let sent = join_all((0..EACH).map(|_| successor.send(payment()))).await;
+    node.ask("evm_setAutomine", json!([true])).await;
+    for pending in sent {
+        assert!(mined(&pending.unwrap()).await.unwrap().succeeded);
+    }
+    assert_eq!(node.nonce(address).await, 2 * EACH);
+}
+
+#[tokio::test]
 async fn a_nonce_used_behind_the_wallets_back_is_not_used_again() {
     let node = Embedded::start(Mining::Instant).await;
     let wallet = node.wallet(0, WalletOptions::default()).await;
