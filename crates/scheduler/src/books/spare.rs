@@ -95,7 +95,7 @@ impl Books {
 
     /// What a worker must be able to run for that deal. What is registered as an image may be WebAssembly, until somebody
     /// looked.
-    fn runtime_of<'a>(&self, deal: &'a DealSpec) -> &'a str {
+    pub(super) fn runtime_of<'a>(&self, deal: &'a DealSpec) -> &'a str {
         let may_be_either = deal.runtime == "docker";
         let is_image = may_be_either && self.spare.images.contains(&deal.deal.app.pointer);
         if is_image { "oci" } else { &deal.runtime }
@@ -218,24 +218,34 @@ impl Books {
             .spare
             .unable
             .iter()
-            .filter(|(_, since)| now >= since.saturating_add(UNABLE_SECONDS))
+            .filter(|(id, since)| now >= since.saturating_add(self.patience(**id)))
             .map(|(id, _)| *id)
             .collect();
         if over.is_empty() {
             return;
         }
         let wanting = self.wanting.iter().map(|(.., task)| *task);
-        let lost: Vec<(TaskId, String)> = wanting
+        let lost: Vec<(TaskId, Failure)> = wanting
             .filter_map(|task| {
-                let entry = self.entries.get(&task)?;
-                let what = self.entry_waits_for(entry).text;
-                over.contains(&entry.deal.id).then_some((task, what))
+                let entry = self.entries.get(&task).filter(|it| over.contains(&it.deal.id))?;
+                let told = entry.task.replicas().filter_map(|replica| replica.failure.as_ref());
+                let looked = told.filter(|failure| failure.code == NO_RUNTIME).last().cloned();
+                let what = || unservable(&self.entry_waits_for(entry).text);
+                Some((task, looked.unwrap_or_else(what)))
             })
             .collect();
-        for (task, what) in lost {
-            let failure = unservable(&what);
+        for (task, failure) in lost {
             self.drive(now, task, Event::Unservable { failure }, effects);
         }
+    }
+
+    /// How long a deal that nobody could serve is kept. What was looked at and found to be an image needs no second look:
+    /// whoever bought it wants to know.
+    fn patience(&self, deal: DealId) -> u64 {
+        let book = self.deals.get(&deal);
+        let is_image =
+            book.is_some_and(|book| self.spare.images.contains(&book.spec.deal.app.pointer));
+        if is_image { 0 } else { UNABLE_SECONDS }
     }
 }
 

@@ -528,10 +528,10 @@ fn deals_take_turns_and_replication_goes_on() {
         &expect![[r#"
             joins 1 slots 9 settles -> []
             joins 2 slots 9 settles -> []
-            deal 1 trust 1 size 1 batch -> [1: assign 1/0]
-            deal 2 trust 1 size 1 batch -> [2: assign 2/0]
+            deal 1 trust 1 size 1 batch -> [2: assign 1/0]
+            deal 2 trust 1 size 1 batch -> [1: assign 2/0]
             deal 3 trust 4 size 1 -> [initialize 3/0, 1: assign 3/0, 2: assign 3/0]
-            leaves 2 -> [1: assign 2/0]
+            leaves 2 -> [1: assign 1/0]
             joins 2 slots 9 settles -> [2: assign 3/0]
             computed 1 1/0 A -> [1: settle 1/0]
             computed 1 2/0 A -> []
@@ -540,7 +540,7 @@ fn deals_take_turns_and_replication_goes_on() {
             computed 1 3/0 A -> []
             computed 2 3/0 A -> [1: grant 3/0, 2: grant 3/0]
             settled 1/0 1 A -> [1: release 1/0, 1: settle 2/0]
-            settled 2/0 1 A -> [1: release 2/0, 2: release 2/0]"#]],
+            settled 2/0 1 A -> [1: release 2/0]"#]],
     );
 }
 

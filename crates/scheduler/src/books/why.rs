@@ -51,10 +51,23 @@ impl Books {
         let (code, text) = match nearest {
             _ if entry.task.wanted() == 0 => as_it_goes(entry),
             Some(Obstacle::Busy) => as_it_goes(entry),
+            Some(Obstacle::Runtime | Obstacle::Enclave) => ("able-worker", self.able(entry)),
             Some(obstacle) => told(entry, &obstacle),
-            None => ("able-worker", format!("{}: none is connected", able(entry))),
+            None => ("able-worker", format!("{}: none is connected", self.able(entry))),
         };
         Waiting { code: code.to_owned(), text }
+    }
+
+    /// What no connected worker is, in words.
+    fn able(&self, entry: &Entry) -> String {
+        let kind = &entry.deal.app_kind;
+        match entry.deal.enclave {
+            Some(_) => format!("a worker that can run {kind} in an enclave"),
+            None if self.runtime_of(&entry.deal) == "oci" => {
+                "a worker that can run container images".to_owned()
+            }
+            None => format!("a worker that can run {kind}"),
+        }
     }
 
     fn obstacle(&self, entry: &Entry, worker: Address, it: &WorkerEntry) -> Obstacle {
@@ -67,7 +80,10 @@ impl Books {
             None => {}
         }
         if !entry.task.may_take(worker) {
-            return Obstacle::Tried;
+            let part = entry.task.replica(worker);
+            // Who takes part is not the one that is missing.
+            let takes_part = part.is_none_or(|it| it.is_computing() || it.hash.is_some());
+            return if takes_part { Obstacle::Busy } else { Obstacle::Tried };
         }
         if it.draining {
             return Obstacle::Leaving;
@@ -95,7 +111,8 @@ fn as_it_goes(entry: &Entry) -> (&'static str, String) {
 
 fn told(entry: &Entry, obstacle: &Obstacle) -> (&'static str, String) {
     match obstacle {
-        Obstacle::Runtime | Obstacle::Enclave => ("able-worker", able(entry)),
+        Obstacle::Runtime => ("able-worker", "a worker that can run it".to_owned()),
+        Obstacle::Enclave => ("able-worker", "a worker with an enclave".to_owned()),
         Obstacle::Price => {
             let price = entry.deal.deal.workerpool.price;
             ("able-worker", format!("a worker that works for {price}"))
@@ -116,13 +133,6 @@ fn told(entry: &Entry, obstacle: &Obstacle) -> (&'static str, String) {
         }
         Obstacle::Room(lack) => ("free-workers", format!("a worker with {lack} free")),
         Obstacle::Busy => as_it_goes(entry),
-    }
-}
-
-fn able(entry: &Entry) -> String {
-    match entry.deal.enclave {
-        None => format!("a worker that can run {}", entry.deal.app_kind),
-        Some(_) => format!("a worker that can run {} in an enclave", entry.deal.app_kind),
     }
 }
 

@@ -201,8 +201,17 @@ fn an_image_goes_to_those_that_run_images_once_somebody_has_looked() {
     check(
         &looked,
         &expect![[r#"
-        []
-        able-worker: a worker that can run WASM"#]],
+            []
+            able-worker: a worker that can run container images"#]],
+    );
+    let mut scene = Scene::new(true);
+    for line in [&looked[..], &["wait 1"]].concat() {
+        scene.tell(line);
+    }
+    let failure = scene.books.entry(scene.task("1/0")).unwrap().task.failure().unwrap().clone();
+    assert_eq!(
+        failure.code, "GM-4160",
+        "nobody here runs images, and whoever bought it is told at once"
     );
     check(
         &[&looked[..], &["joins 2 slots 4 oci"]].concat(),
@@ -215,7 +224,7 @@ fn an_image_goes_to_those_that_run_images_once_somebody_has_looked() {
 #[test]
 fn output_is_kept_as_it_comes_and_only_from_who_computes() {
     let mut scene = Scene::new(true);
-    scene.tell("joins 1 slots 1").tell("joins 2 slots 1").tell("deal 1 trust 1 size 1");
+    scene.tell("joins 1 slots 1").tell("deal 1 trust 1 size 1").tell("joins 2 slots 1");
     scene.lines.clear();
     scene.tell("printed 1 1/0 half").tell("printed 2 1/0 lie").tell("failed 1 1/0");
     scene.tell("printed 1 1/0 late");
