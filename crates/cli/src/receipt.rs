@@ -9,6 +9,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use primitives::{DealId, Nrlc, ResultDigest, ResultHash, TaskId};
 use serde_json::{Value, json};
+use wire::scheduler::Confidence;
 
 /// The receipt of one purchase.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub struct TaskReceipt {
     pub contributions: Vec<Contributor>,
     /// Workers that computed another result and were not let in, as the scheduler tells.
     pub left_out: Vec<Address>,
+    /// How sure the result is, and how many runs that took, as the scheduler tells.
+    pub confidence: Option<Confidence>,
     /// What the chain agreed on.
     pub consensus: ResultHash,
     /// The digest on chain.
@@ -140,6 +143,7 @@ impl TaskReceipt {
                 "score": one.score,
             })).collect::<Vec<_>>(),
             "leftOut": self.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "confidence": self.confidence,
             "consensus": self.consensus.to_string(),
             "digestOnChain": self.digest_on_chain.to_string(),
             "digestDownloaded": self.digest_downloaded.to_string(),
@@ -151,7 +155,7 @@ impl TaskReceipt {
 }
 
 /// The most tasks that the text shows one by one.
-const TASKS_SHOWN: usize = 5;
+pub const TASKS_SHOWN: usize = 5;
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -202,6 +206,9 @@ impl fmt::Display for TaskReceipt {
                 "    worker    {worker}  disagreed and was not let in (says the scheduler)"
             )?;
         }
+        if let Some(text) = self.confidence.as_ref().and_then(sureness) {
+            writeln!(f, "    surety    {text} (says the scheduler)")?;
+        }
         writeln!(f, "    consensus {}", self.consensus)?;
         writeln!(f, "    digest    {}  on chain", self.digest_on_chain)?;
         writeln!(f, "              {}  of the download: the same", self.digest_downloaded)?;
@@ -211,6 +218,21 @@ impl fmt::Display for TaskReceipt {
             None => Ok(()),
         }
     }
+}
+
+/// `80.0 %, of more than 75.0 % asked, from 2 runs for 0.03 RLC`; nothing before it is known.
+fn sureness(confidence: &Confidence) -> Option<String> {
+    let percent = |ppm: u32| format!("{}.{} %", ppm / 10_000, ppm / 1_000 % 10);
+    let reached = percent(confidence.reached_ppm?);
+    let runs = match confidence.runs {
+        1 => "1 run".to_owned(),
+        runs if runs == confidence.agreeing => format!("{runs} runs that agree"),
+        runs => format!("{runs} runs, {} of which agree", confidence.agreeing),
+    };
+    let asked = percent(confidence.asked_ppm);
+    let checked = if confidence.checked { ", one of them a check" } else { "" };
+    let price = Nrlc(confidence.price_nrlc);
+    Some(format!("{reached}, of more than {asked} asked, from {runs}{checked}, for {price}"))
 }
 
 /// Payments of the same account and role are shown as one line.
@@ -262,6 +284,20 @@ fn millis(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_sure_a_result_is_has_a_price() {
+        let shown = |reached_ppm, runs, agreeing, checked| {
+            let price_nrlc = Nrlc::from_rlc(3).0;
+            let asked_ppm = 750_000;
+            sureness(&Confidence { asked_ppm, reached_ppm, runs, agreeing, checked, price_nrlc })
+        };
+        assert_eq!(shown(None, 0, 0, false), None);
+        let text = shown(Some(800_000), 2, 2, false).unwrap_or_default();
+        assert_eq!(text, "80.0 %, of more than 75.0 % asked, from 2 runs that agree, for 3 RLC");
+        let text = shown(Some(842_105), 5, 4, true).unwrap_or_default();
+        assert!(text.contains("84.2 %") && text.contains("5 runs, 4 of which agree"), "{text}");
+    }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {

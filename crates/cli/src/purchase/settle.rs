@@ -15,7 +15,7 @@ use super::{Purchase, chain_silent};
 use crate::failure::{Exit, Failure, OrFail};
 use crate::offers::{Offer, Verdict};
 use crate::progress::Talk;
-use crate::receipt::{Contributor, Gas, Payment, Receipt, TaskReceipt};
+use crate::receipt::{Contributor, Gas, Payment, Receipt, TASKS_SHOWN, TaskReceipt};
 
 /// How often the scheduler is asked whether a task has failed. Success is pushed by the chain.
 const ASK_EVERY: Duration = Duration::from_millis(150);
@@ -207,11 +207,13 @@ impl Matched<'_> {
             blocking(move || unpacked(&archive, task, index, digest_on_chain, out.as_deref()))
                 .await?
         };
+        let told = self.told(task).await;
         let receipt = TaskReceipt {
             task,
             index,
             contributions: contributors(task, seen, scores),
-            left_out: self.left_out(task).await,
+            left_out: told.as_ref().map(|model| model.dissent.clone()).unwrap_or_default(),
+            confidence: told.and_then(|model| model.confidence),
             consensus: seen.consensus.get(&task).copied().unwrap_or_default(),
             digest_on_chain,
             digest_downloaded: result.digest,
@@ -232,13 +234,13 @@ impl Matched<'_> {
         Ok(scores)
     }
 
-    /// Only where workers could disagree is there anything to ask.
-    async fn left_out(&self, task: TaskId) -> Vec<Address> {
-        if self.purchase.wish.trust <= 1 {
-            return Vec::new();
+    /// What the scheduler tells of a finished task: where workers could disagree, and for as many tasks as are shown.
+    async fn told(&self, task: TaskId) -> Option<TaskModel> {
+        let wish = &self.purchase.wish;
+        if wish.trust <= 1 && usize::try_from(wish.tasks).is_ok_and(|tasks| tasks > TASKS_SHOWN) {
+            return None;
         }
-        let model = self.purchase.access.schedulers.task(task).await;
-        model.map(|model| model.dissent).unwrap_or_default()
+        self.purchase.access.schedulers.task(task).await
     }
 
     fn payments(&self, seen: &Seen) -> Vec<Payment> {

@@ -62,6 +62,8 @@ fn event(words: &str) -> (UnixSeconds, Event) {
         "back" => Event::Back { worker: who() },
         "unservable" => Event::Unservable { failure: failure(Blame::Worker) },
         "returned" => Event::Returned { worker: who() },
+        "check" => Event::Check,
+        "unchecked" => Event::Unchecked,
         "single" => Event::Single,
         "settling" => Event::Settling { worker: who() },
         "unsettled" => Event::Unsettled { worker: who() },
@@ -593,7 +595,7 @@ fn a_lone_workers_task_is_settled_with_others_and_never_initialised_before() {
         "0 noticed
          0 taken 1
          1 computed 1 A
-         2 settling 2
+         2 settling 1
          2 settling 1
          300 tick
          301 initialized
@@ -605,7 +607,7 @@ fn a_lone_workers_task_is_settled_with_others_and_never_initialised_before() {
             0 noticed -> Received wants 1 []
             0 taken 1 -> Received [assign 1]
             1 computed 1 A -> Received ripe 1 []
-            2 settling 2 -> Received ripe 1 []
+            2 settling 1 -> Received []
             2 settling 1 -> Received []
             300 tick -> Received []
             301 initialized -> Active wants 1 [release 1]
@@ -827,6 +829,113 @@ fn what_it_waits_for_is_said_with_a_code() {
     .assert_eq(&all.join("\n"));
 }
 
+#[test]
+fn a_lone_result_is_confirmed_before_anyone_is_let_in() {
+    check(
+        1,
+        "0 noticed
+         0 check
+         0 initialized
+         0 taken 1
+         0 taken 2
+         1 computed 1 A
+         2 computed 2 A
+         3 contributed 2 A
+         3 consensus A
+         3 revealed 2 D
+         3 finalized",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 check -> Received wants 2 []
+            0 initialized -> Active wants 2 []
+            0 taken 1 -> Active wants 1 [assign 1]
+            0 taken 2 -> Active [assign 2]
+            1 computed 1 A -> Active []
+            2 computed 2 A -> Active [grant 1]
+            3 contributed 2 A -> Active []
+            3 consensus A -> Revealing []
+            3 revealed 2 D -> Revealing []
+            3 finalized -> Completed [release 1, release 2, report completed]"#]],
+    );
+}
+
+#[test]
+fn a_lone_liar_is_found_out() {
+    let mut task = task(1);
+    run(
+        &mut task,
+        "0 noticed\n0 check\n0 initialized\n0 taken 1\n0 taken 2\n1 computed 1 B\n2 computed 2 A\n2 taken 3\n3 computed 3 A",
+    );
+    assert!(task.replica(worker(1)).is_some_and(|liar| !liar.granted));
+    assert!(task.replicas().any(|it| it.granted && it.hash == Some(hash('A'))));
+    assert!(task.is_checked() && !task.awaits_check());
+}
+
+#[test]
+fn a_check_waits_no_longer_than_a_run_takes() {
+    check(
+        1,
+        "0 noticed
+         0 initialized
+         0 check
+         0 taken 1
+         1 computed 1 A
+         361 tick
+         362 tick
+         363 check",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 initialized -> Active wants 1 []
+            0 check -> Active wants 2 []
+            0 taken 1 -> Active wants 1 [assign 1]
+            1 computed 1 A -> Active wants 1 []
+            361 tick -> Active wants 1 []
+            362 tick -> Active [grant 1]
+            363 check -> Active []"#]],
+    );
+}
+
+#[test]
+fn a_result_is_doubted_until_it_is_let_in() {
+    check(
+        1,
+        "0 noticed
+         0 taken 1
+         1 check
+         1 computed 1 A
+         1 initialized
+         2 unchecked
+         3 check",
+        &expect![[r#"
+            0 noticed -> Received wants 1 [initialize]
+            0 taken 1 -> Received [assign 1]
+            1 check -> Received wants 1 []
+            1 computed 1 A -> Received wants 1 []
+            1 initialized -> Active wants 1 []
+            2 unchecked -> Active [grant 1]
+            3 check -> Active []"#]],
+    );
+    check_batched(
+        "0 noticed
+         0 check
+         0 taken 1
+         0 taken 2
+         1 computed 1 A
+         1 computed 2 A
+         2 settling 1
+         3 lost 1",
+        &expect![[r#"
+            0 noticed -> Received wants 1 []
+            0 check -> Received wants 2 []
+            0 taken 1 -> Received wants 1 [assign 1]
+            0 taken 2 -> Received [assign 2]
+            1 computed 1 A -> Received []
+            1 computed 2 A -> Received ripe 1 []
+            2 settling 1 -> Received []
+            3 lost 1 -> Received ripe 2 []"#]],
+    );
+}
+
 /// A task in each status, two where the history matters.
 fn everywhere() -> Vec<(&'static str, Task)> {
     let scripts = [
@@ -860,7 +969,9 @@ fn everywhere() -> Vec<(&'static str, Task)> {
     scripts.into_iter().map(built).collect()
 }
 
-const EVERY_EVENT: [&str; 24] = [
+const EVERY_EVENT: [&str; 26] = [
+    "2 check",
+    "2 unchecked",
     "2 noticed",
     "2 tick",
     "2200 tick",
@@ -987,6 +1098,9 @@ fn any_event() -> impl Strategy<Value = String> {
         "finalized",
         "claimed",
         "refused",
+        "check",
+        "check",
+        "unchecked",
         "single",
         "settling",
         "settling",
@@ -999,7 +1113,7 @@ fn any_event() -> impl Strategy<Value = String> {
         "consensus" => format!("{second} {kind} {what}"),
         "refused" => format!("{second} {kind} finalize"),
         "noticed" | "tick" | "initialized" | "reopened" | "finalized" | "claimed" | "single"
-        | "challenged" | "unchallenged" => {
+        | "check" | "unchecked" | "challenged" | "unchallenged" => {
             format!("{second} {kind}")
         }
         _ => format!("{second} {kind} {who}"),
