@@ -170,25 +170,19 @@ impl Client {
             state: None,
         };
         let last = heads.last_key_value().map(|(number, _)| *number).unwrap_or_default();
-        let receipt = match self.state_proof(id, last).await {
-            Ok(Some(state)) => {
-                Receipt::of(Evidence { state: Some(state), ..evidence.clone() }).ok()
-            }
-            Ok(None) => None,
-            Err(error) => {
-                tracing::debug!(%error, "no proof of the hub's storage");
-                None
-            }
+        let with_state = match self.state_proof(id, last).await {
+            Ok(Some(state)) => Receipt::of(Evidence { state: Some(state), ..evidence.clone() })
+                .map_err(|error| error.to_string()),
+            Ok(None) => Err("the hub keeps tasks in no way that is known here".to_owned()),
+            Err(error) => Err(error.reason()),
         };
-        let receipt = match receipt {
-            Some(receipt) => receipt,
-            None => {
-                notes.push(
-                    "the node gives no proof of what the hub keeps of the task (eth_getProof at \
-                     the block in which it ended), so the receipt does not show that there were no \
-                     other contributions"
-                        .to_owned(),
-                );
+        let receipt = match with_state {
+            Ok(receipt) => receipt,
+            Err(why) => {
+                notes.push(format!(
+                    "there is no proof of what the hub keeps of the task (eth_getProof at block \
+                     {last}: {why}), so the receipt does not show that nobody else contributed"
+                ));
                 Receipt::of(evidence)?
             }
         };
