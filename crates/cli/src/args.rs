@@ -34,6 +34,10 @@ pub enum Command {
     Up(UpArgs),
     /// Show what became of a task.
     Task(TaskArgs),
+    /// Simulate a market with cheaters, and print what becomes of it.
+    Simulate(crate::simulate::SimulateArgs),
+    /// Estimate what a machine would earn as a worker.
+    Roi(crate::roi::RoiArgs),
     /// Write the file that shows anybody what came of a task, or check one.
     Receipt(ReceiptArgs),
     /// Run a task again on this machine and compare its digest with the chain's.
@@ -67,7 +71,7 @@ pub enum Command {
     /// Run a worker alone.
     Worker(ServiceArgs),
     /// Look after the store of inputs and results.
-    Blobs(crate::blobs::BlobsArgs),
+    Blobs(Box<crate::blobs::BlobsArgs>),
     /// Show the settings of the services that run alone.
     Config(ConfigArgs),
     /// Put a market's contracts on any EVM chain.

@@ -85,16 +85,16 @@ pub async fn run(args: BlobsArgs) -> Result<(), Failure> {
     match args.command {
         BlobsCommand::Gc { dry_run, place, json } => gc(&place, dry_run, json).await,
         BlobsCommand::Pin { cid, why, place } => {
-            let blobs =
-                Blobs::beside(&dir(&place, &settings(&place)?)?.join("blobs")).map_err(told)?;
-            let cid = Blobs::parse_cid(&cid).map_err(told)?;
-            blobs.pin(&cid, &why).await.map_err(told)
+            let blobs = Blobs::beside(&dir(&place, &settings(&place)?)?.join("blobs"))
+                .map_err(|error| told(&error))?;
+            let cid = Blobs::parse_cid(&cid).map_err(|error| told(&error))?;
+            blobs.pin(&cid, &why).await.map_err(|error| told(&error))
         }
         BlobsCommand::Unpin { cid, place } => {
-            let blobs =
-                Blobs::beside(&dir(&place, &settings(&place)?)?.join("blobs")).map_err(told)?;
-            let cid = Blobs::parse_cid(&cid).map_err(told)?;
-            blobs.unpin(&cid).await.map(drop).map_err(told)
+            let blobs = Blobs::beside(&dir(&place, &settings(&place)?)?.join("blobs"))
+                .map_err(|error| told(&error))?;
+            let cid = Blobs::parse_cid(&cid).map_err(|error| told(&error))?;
+            blobs.unpin(&cid).await.map(drop).map_err(|error| told(&error))
         }
     }
 }
@@ -108,14 +108,17 @@ async fn gc(place: &PlaceArgs, dry_run: bool, as_json: bool) -> Result<(), Failu
         Some(_) => Blobs::open_with(&dir.join("blobs"), Limits::default()),
         None => Blobs::beside(&dir.join("blobs")),
     };
-    let blobs = blobs.map_err(told)?;
+    let blobs = blobs.map_err(|error| told(&error))?;
     let policy = keeper::policy(
         settings.need("blobs.keep_results_days")?,
         settings.need("blobs.keep_inputs_days")?,
         settings.get("blobs.max_bytes")?,
     );
     let keeper = keeper(place, &settings, &blobs).await?;
-    let swept = blobs.sweep(policy, &keeper, SystemTime::now(), dry_run).await.map_err(told)?;
+    let swept = blobs
+        .sweep(policy, &keeper, SystemTime::now(), dry_run)
+        .await
+        .map_err(|error| told(&error))?;
     let text = if as_json { to_json(&swept, dry_run) } else { to_text(&swept, dry_run) };
     // Whoever asked may have stopped listening.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -177,7 +180,7 @@ pub(crate) async fn configured(
     Ok(Some(MarketKeeper { market, client, blobs }))
 }
 
-fn told(error: blobs::Error) -> Failure {
+fn told(error: &blobs::Error) -> Failure {
     Failure::new(error.code(), Exit::Market, error.to_string()).fix(error.remedy())
 }
 

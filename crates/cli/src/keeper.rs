@@ -255,7 +255,6 @@ pub(crate) async fn keep(
 mod tests {
     use super::*;
 
-    #[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
     fn check(address: &str, expected: bool) {
         let mut needs = Needs::default();
         needs.address(address, "why");

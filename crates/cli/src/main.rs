@@ -12,7 +12,9 @@ use gristmill::args::{
 use gristmill::blobs::BlobsCommand;
 use gristmill::chain_deploy::ChainCommand;
 use gristmill::failure::Failure;
-use gristmill::{blobs, chain_deploy, order, proof, provide, recheck, run, task, up};
+use gristmill::{
+    blobs, chain_deploy, order, proof, provide, recheck, roi, run, simulate, task, up,
+};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -43,6 +45,8 @@ async fn verb(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(*args).await,
         Command::Up(args) => up::up(args).await,
+        Command::Simulate(args) => simulate::simulate(&args),
+        Command::Roi(args) => roi::roi(&args),
         Command::Task(args) => task::task(args.command).await,
         Command::Receipt(args) => proof::receipt(args).await,
         Command::Verify(args) => recheck::verify(args).await,
@@ -57,7 +61,7 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Config(ConfigArgs { command: ConfigCommand::Show { service, json } }) => {
             apart::show(&service, json)
         }
-        Command::Blobs(args) => blobs::run(args).await,
+        Command::Blobs(args) => blobs::run(*args).await,
         Command::Chain(args) => chain_deploy::chain(args.command).await,
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -75,6 +79,8 @@ fn asks_for_json(command: &Command) -> bool {
     match command {
         Command::Run(args) => args.json,
         Command::Up(args) => args.json,
+        Command::Simulate(args) => args.json,
+        Command::Roi(args) => args.json,
         Command::Task(args) => match &args.command {
             TaskCommand::Show(query)
             | TaskCommand::Why(query)

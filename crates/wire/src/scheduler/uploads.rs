@@ -126,7 +126,7 @@ impl SchedulerClient {
             match self.upload_part(task, token, parcel, place).await? {
                 Uploaded::Stored(location) => return Ok(location),
                 Uploaded::UpTo(offset) if offset > place.offset_bytes => {
-                    place.offset_bytes = offset
+                    place.offset_bytes = offset;
                 }
                 Uploaded::UpTo(offset) => {
                     let stuck = format!("the upload does not get beyond byte {offset}");
