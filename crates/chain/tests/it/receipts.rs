@@ -105,6 +105,11 @@ async fn an_agreement_is_proven_with_everybody_who_took_part() {
 
     let (receipt, bytes, trusted) = file(&market, task).await;
     assert!(verify(&bytes, &trusted).unwrap().complete);
+    // Later, when much else has happened in the hub, it is the same still.
+    for index in 5..9 {
+        market.worker(index).await;
+    }
+    assert_eq!(file(&market, task).await.1, bytes);
     let told: Vec<_> =
         receipt.claims.contributions.iter().map(|it| (it.worker, it.accurate)).collect();
     assert_eq!(told, [&workers[0], &workers[1]].map(|it| (it.address(), Some(true))));
