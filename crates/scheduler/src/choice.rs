@@ -18,7 +18,8 @@
 
 use std::cmp::Reverse;
 
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, Keccak256, U256};
+use primitives::TaskId;
 use tasks::ReplicaState;
 
 use crate::plan::{Need, Unfit, WorkerView};
@@ -66,7 +67,7 @@ pub fn choose(need: &Need<'_>, workers: &[WorkerView<'_>]) -> Vec<usize> {
         let best = able.into_iter().min_by_key(|place| rank.of(&workers[*place]));
         return best.into_iter().collect();
     }
-    able.sort_by_key(|place| rank.of(&workers[*place]));
+    able.sort_by_cached_key(|place| rank.of(&workers[*place]));
     let Some(mut quorum) = need.task.quorum() else { return Vec::new() };
     let mut picked: Vec<usize> = Vec::new();
     while !quorum.is_met() && picked.len() < wanted {
@@ -82,14 +83,14 @@ pub fn choose(need: &Need<'_>, workers: &[WorkerView<'_>]) -> Vec<usize> {
 
 /// Who goes first among those that could: whoever keeps its word; in a check a newcomer beside a proven worker and the
 /// other way round; who has the program at hand, within its fair share; who has most free slots; who was given the fewest
-/// tasks, so that a newcomer gets its share; who weighs most; and among equals the lowest address, so that the choice does
-/// not depend on the order of the list.
+/// tasks, so that a newcomer gets its share; who weighs most; and among equals a lot, so that the choice does not
+/// depend on the order of the list, and nobody can arrange to be asked together with a friend.
 struct Ranking<'a> {
     need: &'a Need<'a>,
     given_least: u64,
 }
 
-type Rank = (bool, u8, bool, bool, Reverse<u32>, u64, Reverse<U256>, Address);
+type Rank = (bool, u8, bool, bool, Reverse<u32>, u64, Reverse<U256>, B256);
 
 /// How many more tasks than another a worker gets for having the program at hand: a fetch is saved, but the others must
 /// come to have it too.
@@ -106,17 +107,28 @@ impl<'a> Ranking<'a> {
         let is_cold = !self.need.is_warm_at(worker) || worker.given > share;
         let is_alike = self.need.task.awaits_check()
             && peers(self.need).any(|peer| peer.standing == worker.standing);
+        // Whose turn it is and who weighs most can be arranged; who meets whom must not be.
+        let is_joint = self.need.task.awaits_check() || self.need.task.terms.trust > U256::ONE;
         (
             worker.standing == Standing::Barred,
             worker.unreliable,
             is_alike,
             is_cold,
-            Reverse(worker.free),
-            worker.given,
-            Reverse(worker.weight),
-            worker.worker,
+            Reverse(if is_joint { 0 } else { worker.free }),
+            if is_joint { 0 } else { worker.given },
+            Reverse(if is_joint { U256::ZERO } else { worker.weight }),
+            lot(self.need.task.id, worker.worker),
         )
     }
+}
+
+/// Who is asked first of those that are alike: another one for each task. By their addresses, wallets that are neighbours
+/// would meet in every task, and two of one mind would confirm each other's lies.
+fn lot(task: TaskId, worker: Address) -> B256 {
+    let mut drawn = Keccak256::new();
+    drawn.update(task.0);
+    drawn.update(worker);
+    drawn.finalize()
 }
 
 fn next(

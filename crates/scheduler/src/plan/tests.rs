@@ -124,8 +124,8 @@ fn replicas_go_to_different_workers() {
         &["1: trust 4"],
         &[(1, 9, 2), (2, 1, 2), (3, 1, 2)],
         &expect![[r#"
-        task 1 to worker 1
-        task 1 to worker 2"#]],
+            task 1 to worker 2
+            task 1 to worker 3"#]],
     );
     check(&["1: trust 4"], &[(1, 9, 2)], &expect!["task 1 to worker 1"]);
     check(&["1: trust 4; took 1"], &[(1, 9, 2), (2, 1, 2)], &expect!["task 1 to worker 2"]);
