@@ -12,7 +12,6 @@ use alloy_signer_local::PrivateKeySigner;
 use chain::{Client, TaskStatus, Wallet};
 use futures::StreamExt;
 use parking_lot::Mutex;
-use primitives::TaskId;
 use sandbox::{Kind, Limits, Sandbox};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
@@ -37,7 +36,7 @@ use crate::programs::Programs;
 use crate::settle::AtStake;
 use crate::space::{Space, remove_file};
 use crate::stake::Stake;
-use crate::table::{Finding, Stage, Table};
+use crate::table::{Stage, Table};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
@@ -141,9 +140,8 @@ impl Worker {
         let desk = Arc::new(desk(config, &stop).await?);
         // Asked once its directory is there.
         door.capabilities.disk_bytes = machine.disk_bytes(&desk.space.results());
-        for (task, finding) in desk.replay().await? {
-            desk.jobs.spawn(Arc::clone(&desk).watch_over(task, finding));
-        }
+        desk.replay().await?;
+        desk.jobs.spawn(Arc::clone(&desk).sweep());
         let (state, seen) = watch::channel(LinkState::Connecting);
         let drain = CancellationToken::new();
         let handle = Handle { address, state: seen, drain: drain.clone() };
@@ -177,7 +175,7 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
         programs: Programs::new(
             space.programs(),
             fetcher.clone(),
-            config.sandbox.runs(Kind::Container),
+            config.sandbox.runs(Kind::Container).then(|| config.sandbox.clone()),
         ),
         deals: Deals::new(config.client.clone(), config.workerpool, config.tee)
             .with_gpu(!config.machine.gpus.is_empty()),
@@ -205,9 +203,8 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
 }
 
 impl Desk {
-    /// Takes up what an earlier process has promised, and clears away the rest. Gives back what was contributed.
-    async fn replay(&self) -> Result<Vec<(TaskId, Arc<Finding>)>, Error> {
-        let mut contributed = Vec::new();
+    /// Takes up what an earlier process has promised, and clears away the rest.
+    async fn replay(&self) -> Result<(), Error> {
         let rows = self.journal.all().await?;
         let mut kept: HashSet<PathBuf> = HashSet::new();
         let mut judged = futures::stream::iter(rows)
@@ -219,9 +216,6 @@ impl Desk {
                 tracing::info!(worker = %self.worker, %task, "taking up a task from the journal");
                 kept.insert(finding.archive.clone());
                 let stage = if finding.needs_one { Stage::Computed } else { Stage::Contributed };
-                if stage == Stage::Contributed {
-                    contributed.push((task, Arc::new(finding.clone())));
-                }
                 self.table.lock().restore(task, finding, stage, &self.stop);
             } else {
                 self.journal.strike(task).await;
@@ -234,7 +228,7 @@ impl Desk {
         if let Err(error) = self.space.keep_results(&kept) {
             tracing::warn!(worker = %self.worker, %error, "old results stay behind");
         }
-        Ok(contributed)
+        Ok(())
     }
 
     /// Whether a task from the journal still needs this worker. When in doubt it does.

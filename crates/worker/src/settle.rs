@@ -1,5 +1,6 @@
 //! Standing for a result: contribute, reveal, upload, and let go only when nothing is at stake any more.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const CONSENSUS_PAUSE: Duration = Duration::from_millis(150);
 /// How often to look at a task that was released while the worker's stake is in it: soon, then less and less.
 const WATCH_PAUSE_MIN: Duration = Duration::from_millis(250);
 const WATCH_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often to look whether tasks in hand were decided without a word.
+const SWEEP_PAUSE: Duration = Duration::from_secs(15);
 /// How often a contribution that was on its way at the release may be missing before it is taken for lost: a minute.
 const LOOKS_FOR_ARRIVAL: u32 = 8;
 
@@ -315,29 +318,29 @@ impl Desk {
         }
     }
 
-    /// Lets go of a task from the journal once the chain has decided it. Its scheduler may have forgotten the task before
-    /// this process began, and then never releases it.
-    pub(crate) async fn watch_over(self: Arc<Self>, task: TaskId, finding: Arc<Finding>) {
-        let mut looks_left = LOOKS_FOR_ARRIVAL;
-        let mut pause = WATCH_PAUSE_MIN;
+    /// Lets go of tasks that the chain has decided. A scheduler that was started anew may know nothing of what it gave to
+    /// whom, and then never releases it.
+    pub(crate) async fn sweep(self: Arc<Self>) {
+        let mut before = HashSet::new();
         loop {
-            let waited = self.stop.run_until_cancelled(tokio::time::sleep(pause));
-            // Assigned anew, it is another life, which its scheduler knows of.
-            if waited.await.is_none() || !self.table.lock().is_restored(task) {
+            let waited = self.stop.run_until_cancelled(tokio::time::sleep(SWEEP_PAUSE));
+            if waited.await.is_none() {
                 return;
             }
-            let look = self.stop.run_until_cancelled(self.at_stake(task, &finding));
-            match look.await {
-                None => return,
-                Some(Ok(AtStake::Nothing)) if looks_left <= 1 || !self.may_arrive(task).await => {
-                    tracing::info!(%task, "a task from the journal is decided");
-                    return self.release(task);
+            let now = self.table.lock().with_results();
+            // What is new is most likely in good hands.
+            for task in now.intersection(&before) {
+                let look = self.stop.run_until_cancelled(self.client.task(*task));
+                let Some(state) = look.await else { return };
+                let decided = |state: &Task| {
+                    matches!(state.status, TaskStatus::Completed | TaskStatus::Failed)
+                };
+                if state.is_ok_and(|state| decided(&state)) {
+                    tracing::debug!(%task, "decided, and nobody released it");
+                    self.release(*task);
                 }
-                Some(Ok(AtStake::Nothing)) => looks_left -= 1,
-                Some(Ok(_)) => looks_left = LOOKS_FOR_ARRIVAL,
-                Some(Err(error)) => tracing::debug!(%task, %error, "looking at a restored task"),
             }
-            pause = (pause * 2).min(WATCH_PAUSE_MAX);
+            before = now;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The tasks in hand and how far each is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -187,9 +187,10 @@ impl Table {
         self.entries.insert(task, Entry { life, stage, finding, words, restored: true });
     }
 
-    /// Whether the task is in hand since an earlier process took it.
-    pub(crate) fn is_restored(&self, task: TaskId) -> bool {
-        self.entries.get(&task).is_some_and(|entry| entry.restored)
+    /// Tasks in hand that were computed.
+    pub(crate) fn with_results(&self) -> HashSet<TaskId> {
+        let computed = self.entries.iter().filter(|(_, entry)| entry.finding.is_some());
+        computed.map(|(task, _)| *task).collect()
     }
 
     /// Whether the task is in hand.
