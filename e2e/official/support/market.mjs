@@ -4,6 +4,7 @@
 //   OFFICIAL_UP     a file with what `gristmill up --json` printed
 //   OFFICIAL_CHAIN  a chain.json written by `gristmill up --chain-json`
 //   OFFICIAL_ECHO   a WebAssembly program that prints its arguments and its environment
+//   OFFICIAL_READ   one that prints the inputs that its arguments name
 
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -43,6 +44,9 @@ export const options = {
 
 /** The program of OFFICIAL_ECHO. */
 export const echoProgram = () => readFileSync(named('OFFICIAL_ECHO'));
+
+/** The program of OFFICIAL_READ. */
+export const readProgram = () => readFileSync(named('OFFICIAL_READ'));
 
 export const provider = new JsonRpcProvider(origin, undefined, { pollingInterval: 100, cacheTimeout: -1 });
 

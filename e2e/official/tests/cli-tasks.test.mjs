@@ -7,7 +7,7 @@ import { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Project } from '../support/cli.mjs';
 import {
-  ADMIN, development, fresh, library, market, provider, purse, sharing, store,
+  ADMIN, development, fresh, library, market, provider, purse, readProgram, sharing, store,
 } from '../support/market.mjs';
 import { once, row, story } from '../support/row.mjs';
 import { appOf, idlePool, unzip } from '../support/tasks.mjs';
@@ -146,6 +146,7 @@ describe('cli: tasks', { concurrency: 2 }, () => {
       await at.raw('result', 'generate-encryption-keypair', '--force');
       const { address: app } = await iexec.app.deployApp(await appOf(address));
       const run = ['app', 'run', app, ...inTdx, '--dataset', 'deployed', '--encrypt-result', '--watch'];
+      at.dataset = dataset;
       assert.match(await at.refused(...run), /Beneficiary result encryption key is not set in the SMS/);
       await at.raw('result', 'push-encryption-key');
       const said = await at.raw(...run);
@@ -158,6 +159,16 @@ describe('cli: tasks', { concurrency: 2 }, () => {
       await at.raw('task', 'show', task, '--download', 'open', '--decrypt');
       const files = await unzip(at.read('open.zip'));
       assert.match(files['stdout.txt'], /IEXEC_DATASET_FILENAME=/);
+    });
+
+    row('cli: iexec app run reads what was sealed', async () => {
+      const { at, iexec, address } = await mine();
+      const { address: app } = await iexec.app.deployApp(await appOf(address, readProgram()));
+      const name = at.dataset.toLowerCase();
+      const said = await at.raw('app', 'run', app, ...inTdx, '--dataset', 'deployed', '--watch', '--args', name);
+      const { taskid } = taskOf(said);
+      await at.raw('task', 'show', taskid, '--download', 'read');
+      assert.equal((await unzip(at.read('read.zip')))['stdout.txt'], 'a rose is a rose is a rose');
     });
 
     row('cli: iexec result decrypt', async () => {

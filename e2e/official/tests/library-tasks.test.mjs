@@ -6,7 +6,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Wallet } from 'ethers';
 import { utils } from 'iexec';
-import { ADMIN, PATIENCE, development, eventually, fresh, library, market, provider, purse, sharing } from '../support/market.mjs';
+import {
+  ADMIN, PATIENCE, development, eventually, fresh, library, market, provider, purse, readProgram, sharing, store,
+} from '../support/market.mjs';
 import { once, row, story } from '../support/row.mjs';
 import { appOf, idlePool, offer, unzip } from '../support/tasks.mjs';
 
@@ -129,6 +131,41 @@ describe('library: tasks', { concurrency: 3 }, () => {
       assert.match((await unzip(open))['stdout.txt'], /^sealed$/m);
       const other = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' });
       await assert.rejects(utils.decryptResult(sealed, other), /Failed to decrypt/);
+    });
+  });
+
+  story('bulk', () => {
+    /** A sealed dataset of somebody, who lets anybody use it in bulk for nothing. */
+    async function given(iexec, owner, text) {
+      const key = iexec.dataset.generateEncryptionKey();
+      const sealed = Buffer.from(await iexec.dataset.encrypt(Buffer.from(text), key));
+      const checksum = await iexec.dataset.computeEncryptedFileChecksum(sealed);
+      const multiaddr = `/ipfs/${await store(sealed)}`;
+      const { address: dataset } = await iexec.dataset.deployDataset({ owner, name: fresh('one of many'), multiaddr, checksum });
+      await iexec.dataset.pushDatasetSecret(dataset, key);
+      const offered = { dataset, datasetprice: 0, volume: utils.DATASET_INFINITE_VOLUME };
+      return iexec.order.signDatasetorder(await iexec.order.createDatasetorder(offered));
+    }
+
+    row('library: a bulk deal over sealed datasets', async () => {
+      const { wallet, iexec, address } = await requester();
+      const texts = ['the first', 'the second', 'the third'];
+      const orders = [];
+      for (const text of texts) orders.push(await given(iexec, address, `${text}\n`));
+      const { cid, volume } = await iexec.order.prepareDatasetBulk(orders, { maxDatasetPerTask: 2, thegraphUpload: false });
+      assert.equal(volume, 2);
+      const { address: app } = await iexec.app.deployApp(await appOf(wallet.address, readProgram()));
+      const names = orders.map(({ dataset }) => dataset).join(' ');
+      const params = { bulk_cid: cid, iexec_args: names };
+      const { dealid, tasks } = await buy({ iexec, app }, { workerpoolorder: await offer({ minVolume: volume }), volume, params });
+      const all = await said(await anybody.deal.obsDeal(dealid));
+      assert.equal(all.at(-1).message, 'DEAL_COMPLETED');
+      const printed = [];
+      for (const index of [0, 1]) {
+        const response = await iexec.task.fetchResults(tasks[index]);
+        printed.push((await unzip(await response.arrayBuffer()))['stdout.txt']);
+      }
+      assert.deepEqual(printed, ['the first\nthe second\n', 'the third\n']);
     });
   });
 

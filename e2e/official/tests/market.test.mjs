@@ -175,6 +175,21 @@ describe('the market', { concurrency: 4 }, () => {
       assert.match(flight.headers.get('access-control-allow-headers'), /authorization/i);
     });
 
+    row('compass: GET /:chainId/iapps/:name', async () => {
+      const { name, address } = market.apps.find((app) => app.name === 'wordcount');
+      const found = await fetch(`${origin}/${chainId}/iapps/${name}`);
+      assert.deepEqual(await found.json(), { name, address });
+      const none = await fetch(`${origin}/${chainId}/iapps/nobody`);
+      assert.deepEqual([none.status, (await none.json()).error], [404, 'iapp not found']);
+    });
+
+    row('market: GET /workerpools/:address/track-record', async () => {
+      const { workerpool } = await sold();
+      const { status, body } = await get(`/workerpools/${workerpool}/track-record`);
+      const nothing = { completed: 0, failed: 0, successShare: null, medianLatencySeconds: null };
+      assert.deepEqual([status, body.workerpool, body.trackRecord], [200, workerpool, nothing]);
+    });
+
     row('compass: GET /:chainId/workerpools/:address', async () => {
       const [known] = market.workerpools;
       const found = await fetch(`${origin}/${chainId}/workerpools/${known.address}`);

@@ -104,8 +104,11 @@ impl Suite {
         let gristmill = house.gristmill();
         let strayed = gristmill.home().join("strayed");
         let up = gristmill.file("up.json", house.said().to_string())?;
-        let source = std::fs::read_to_string(self.home.join("programs/echo.wat"))?;
-        let echo = gristmill.file("echo.wasm", wat::parse_str(source)?)?;
+        let program = |name: &str| -> Result<PathBuf> {
+            let source = std::fs::read_to_string(self.home.join(format!("programs/{name}.wat")))?;
+            gristmill.file(&format!("{name}.wasm"), wat::parse_str(source)?)
+        };
+        let (echo, read) = (program("echo")?, program("read")?);
         let mut tests: Vec<PathBuf> = std::fs::read_dir(self.home.join(folder))?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()?;
@@ -123,7 +126,8 @@ impl Suite {
                 .env("GUARD_LOG", &strayed)
                 .env("OFFICIAL_UP", up)
                 .env("OFFICIAL_CHAIN", gristmill.home().join("chain.json"))
-                .env("OFFICIAL_ECHO", echo),
+                .env("OFFICIAL_ECHO", echo)
+                .env("OFFICIAL_READ", read),
         )
         .await;
         if let Ok(hosts) = std::fs::read_to_string(&strayed) {
