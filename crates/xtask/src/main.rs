@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Compat(args) => compat::run(&root, &args),
         Command::Crash(args) => crash::run(&root, &args),
         Command::Soak(args) => soak::run(&root, &args),
-        Command::Sim(args) => sim::run(&args),
+        Command::Sim(args) => sim::run(&root, &args),
         Command::Tidy => tidy::run(&root),
     }
 }

@@ -1,10 +1,12 @@
 //! `cargo xtask sim`: very many simulated markets. The last line says what held over how many tasks; a seed that breaks a
 //! promise is named, made smaller and shown, and the exit code is 1.
 
+use std::fs;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use sim::Scenario;
 use sim::shrink::shrink;
@@ -24,12 +26,23 @@ pub(crate) struct Sim {
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 
+    /// Make the tables and plots of docs/trust.md instead, and print the tables.
+    #[arg(long)]
+    report: bool,
+
+    /// Write them into docs.
+    #[arg(long, requires = "report")]
+    write: bool,
+
     /// Count the consensus wrongly, to see that it is found.
     #[arg(long, hide = true)]
     break_consensus: bool,
 }
 
-pub(crate) fn run(args: &Sim) -> Result<()> {
+pub(crate) fn run(root: &Path, args: &Sim) -> Result<()> {
+    if args.report {
+        return report(root, args.write);
+    }
     let scenario = |seed| {
         let mut scenario = Scenario::from_seed(seed);
         scenario.rules.trust_bug = args.break_consensus;
@@ -65,6 +78,29 @@ pub(crate) fn run(args: &Sim) -> Result<()> {
              allows, {} refunds",
             tally.seeds, tally.tasks, tally.wrong, tally.refunded
         );
+    }
+    Ok(())
+}
+
+fn report(root: &Path, write: bool) -> Result<()> {
+    let made = sim::trust::report();
+    let (tables, drawings) =
+        made.map_err(|failure| anyhow!("seed {}: {}", failure.seed, failure.violation))?;
+    if !write {
+        #[expect(clippy::print_stdout, reason = "the answer")]
+        {
+            println!("{tables}");
+        }
+        return Ok(());
+    }
+    let page = root.join("docs/trust.md");
+    let before = fs::read_to_string(&page).context("reading docs/trust.md")?;
+    let after = sim::trust::with_tables(&before, &tables)
+        .context("docs/trust.md has no place for the tables")?;
+    fs::write(&page, after).context("writing docs/trust.md")?;
+    for (name, drawing) in drawings {
+        fs::write(root.join("docs/trust").join(name), drawing)
+            .with_context(|| format!("writing docs/trust/{name}"))?;
     }
     Ok(())
 }

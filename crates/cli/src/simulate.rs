@@ -1,0 +1,174 @@
+//! `gristmill simulate`: what would become of a market with such workers. Nothing is started and nobody is asked.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use sim::scenario::Strategy;
+use sim::svg::{Bar, bars};
+use sim::tally::Tally;
+use sim::trust::Setting;
+
+use crate::failure::{Exit, Failure, OrFail};
+
+/// `gristmill simulate`.
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    /// How the bad workers behave: lazy, colluding, sybil, sleeper, free-rider, withholder, equivocator.
+    #[arg(long, default_value = "colluding", value_name = "NAME")]
+    pub strategy: String,
+
+    /// The share of bad workers, in percent.
+    #[arg(long, default_value_t = 10, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub cheaters: u32,
+
+    /// The trust asked for.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub trust: u64,
+
+    /// Workers of the pool.
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub workers: u16,
+
+    /// Tasks bought in each simulation.
+    #[arg(long, default_value_t = 24, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub tasks: u32,
+
+    /// Simulations, each from its own seed.
+    #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub seeds: u64,
+
+    /// Draw the gains into this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Simulates and prints a table.
+///
+/// # Errors
+/// GM-8101 a strategy that is unknown, GM-8102 a broken promise, GM-8103 a file that cannot be written, GM-5009 nobody takes
+/// the answer.
+pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
+    let setting = Setting {
+        trust: args.trust,
+        strategy: strategy(&args.strategy)?,
+        bad_ppm: args.cheaters * 10_000,
+        workers: usize::from(args.workers),
+        tasks: args.tasks,
+        ..Setting::default()
+    };
+    let tally = measure(&setting, args.seeds)?;
+    if let Some(file) = &args.svg {
+        let drawing = bars("Gain per task", "thousandths of a run's price", &rows(&tally));
+        std::fs::write(file, drawing).or_fail(
+            "GM-8103",
+            Exit::Usage,
+            &format!("the drawing cannot be written to {}", file.display()),
+        )?;
+    }
+    let text = if args.json { as_json(args, &tally).to_string() } else { in_words(args, &tally) };
+    writeln!(std::io::stdout(), "{text}").or_fail(
+        "GM-5009",
+        Exit::Usage,
+        "stdout does not take the output",
+    )
+}
+
+/// Sums over that many markets.
+pub(crate) fn measure(setting: &Setting, seeds: u64) -> Result<Tally, Failure> {
+    setting.measure(seeds).map_err(|failure| {
+        Failure::new("GM-8102", Exit::TaskFailed, "a simulated market broke a promise")
+            .because(format!("seed {}: {}", failure.seed, failure.violation))
+            .fix(
+                "report it with the command line that you used: every seed runs the same way again",
+            )
+    })
+}
+
+fn strategy(name: &str) -> Result<Strategy, Failure> {
+    let known = [
+        Strategy::Honest,
+        Strategy::Lazy,
+        Strategy::Colluder(0),
+        Strategy::Sybil(0),
+        Strategy::Sleeper(0),
+        Strategy::FreeRider,
+        Strategy::Withholder,
+        Strategy::Equivocator(0),
+    ];
+    known.into_iter().find(|strategy| strategy.name() == name).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|it| it.name()).collect();
+        Failure::new("GM-8101", Exit::Usage, format!("no worker is known to behave '{name}'"))
+            .fix(format!("choose one of {}", names.join(", ")))
+    })
+}
+
+fn rows(tally: &Tally) -> Vec<Bar> {
+    let price = 1e-3 * sim::scenario::RUN_PRICE_F64;
+    let row = |(role, rate): (&sim::Role, &sim::tally::Rate)| Bar {
+        name: role.name().to_owned(),
+        value: rate.mean() / price,
+        margin: rate.margin() / price,
+    };
+    tally.gains.iter().map(row).collect()
+}
+
+fn in_words(args: &SimulateArgs, tally: &Tally) -> String {
+    let wrong = tally.wrong_rate;
+    let mut lines = vec![
+        format!(
+            "{} markets, {} tasks at trust {}, {} % of {} workers {}",
+            tally.seeds, tally.tasks, args.trust, args.cheaters, args.workers, args.strategy
+        ),
+        format!(
+            "wrong results  {:.2} ± {:.2} of a thousand",
+            wrong.mean() * 1e3,
+            wrong.margin() * 1e3
+        ),
+        format!("runs per task  {:.2}", tally.runs_rate.mean()),
+        format!("refunded       {} tasks", tally.refunded),
+        String::new(),
+        format!("{:<24}{:>10}{:>10}", "per task, in 1/1000", "gain", "±"),
+    ];
+    for row in rows(tally) {
+        lines.push(format!("{:<24}{:>+10.0}{:>10.0}", row.name, row.value, row.margin));
+    }
+    lines.push(
+        "(thousandths of what a run is paid; a run costs its worker half of that)".to_owned(),
+    );
+    lines.join("\n")
+}
+
+fn as_json(args: &SimulateArgs, tally: &Tally) -> serde_json::Value {
+    let gains = rows(tally)
+        .into_iter()
+        .map(|row| json!({ "who": row.name, "gainPerMille": row.value, "margin": row.margin }));
+    json!({
+        "markets": tally.seeds,
+        "tasks": tally.tasks,
+        "trust": args.trust,
+        "cheatersPercent": args.cheaters,
+        "strategy": args.strategy,
+        "wrongProbability": tally.wrong_rate.mean(),
+        "wrongMargin": tally.wrong_rate.margin(),
+        "runsPerTask": tally.runs_rate.mean(),
+        "refunded": tally.refunded,
+        "gains": gains.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strategies_are_known_by_their_names() {
+        assert_eq!(strategy("lazy").ok(), Some(Strategy::Lazy));
+        assert_eq!(strategy("evil").map_err(|it| it.code), Err("GM-8101".to_owned()));
+    }
+}
