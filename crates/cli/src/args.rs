@@ -39,7 +39,7 @@ pub enum Command {
     /// Estimate what a machine would earn as a worker.
     Roi(crate::roi::RoiArgs),
     /// Write the file that shows anybody what came of a task, or check one.
-    Receipt(ReceiptArgs),
+    Receipt(Box<ReceiptArgs>),
     /// Run a task again on this machine and compare its digest with the chain's.
     Verify(VerifyArgs),
     /// Say why a request order is not matched, and what would help.

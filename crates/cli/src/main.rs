@@ -43,12 +43,12 @@ fn main() -> ExitCode {
 
 async fn verb(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run(args) => run::run(*args).await,
+        Command::Run(args) => Box::pin(run::run(*args)).await,
         Command::Up(args) => up::up(args).await,
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Roi(args) => roi::roi(&args),
         Command::Task(args) => task::task(args.command).await,
-        Command::Receipt(args) => proof::receipt(args).await,
+        Command::Receipt(args) => Box::pin(proof::receipt(*args)).await,
         Command::Verify(args) => recheck::verify(args).await,
         Command::Order { command } => order::order(command).await,
         Command::Account { command } => provide::account(command).await,
