@@ -21,7 +21,8 @@ use async_trait::async_trait;
 use cid::Cid;
 use cid::multihash::Multihash;
 
-use crate::store::{Inner, Shelf, failed, name};
+use crate::error::failed;
+use crate::store::{Inner, Shelf, name};
 use crate::uploads::ABANDONED_AFTER;
 use crate::{Blobs, Error};
 

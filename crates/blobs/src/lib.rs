@@ -18,8 +18,9 @@
 //! ```
 //!
 //! **Layout:** `store` the files behind the names · `tree` names · `uploads` that go on after an interruption · `keep` what
-//! is kept and what goes · `room` how much may be written · `http`.
+//! is kept and what goes · `room` how much may be written · `http` · `error`.
 
+mod error;
 mod http;
 mod keep;
 mod room;
@@ -28,7 +29,8 @@ mod tree;
 mod uploads;
 
 pub use cid::Cid;
+pub use error::Error;
 pub use keep::{Keeper, Policy, Swept, Verdict};
 pub use room::Limits;
-pub use store::{AddOptions, Added, Blob, Blobs, Error, Shelf};
+pub use store::{AddOptions, Added, Blob, Blobs, Shelf};
 pub use uploads::{ABANDONED_AFTER, Announced, Key, Part, Standing, Uploads, Whole};

@@ -23,8 +23,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::error::failed;
 use crate::room::{LOOK_EVERY_BYTES, Limits, Room};
-use crate::store::{Shelf, failed};
+use crate::store::Shelf;
 
 /// Uploads that are open at once.
 const OPEN_MAX: usize = 4_096;
