@@ -367,7 +367,7 @@ async fn ask(origin: &Url, chain_id: u64, queries: usize) -> Result<Vec<String>>
         format!("processor time of a question | {busy:.2} ms | clients and book, of {queries}");
     let lines = by_shape.into_iter().map(|(shape, times)| {
         let count = times.len();
-        format!("{} | {} | {count} GETs by {ASKING} clients in turn", shape.trim(), spread(times))
+        format!("{} | {} | {count} GETs by {ASKING} clients at once", shape.trim(), spread(times))
     });
     Ok(lines.chain([busy]).collect())
 }
