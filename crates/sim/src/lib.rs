@@ -23,8 +23,10 @@ mod outcome;
 mod pool;
 pub mod scenario;
 pub mod shrink;
+pub mod svg;
 pub mod sweep;
 pub mod tally;
+pub mod trust;
 mod worker;
 
 pub use audit::{Promise, Violation};

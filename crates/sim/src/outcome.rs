@@ -112,7 +112,9 @@ fn gains(market: &Market<'_>) -> Vec<Gain> {
     let mut gains = Vec::with_capacity(scenario.workers.len() + scenario.pools.len() + 2);
     for (spec, worker) in scenario.workers.iter().zip(&market.workers) {
         let earned: i64 = worker.wallets.iter().map(|wallet| change(*wallet)).sum();
-        let net = earned - i64::from(worker.runs) * signed(scenario.costs.run);
+        let net = earned
+            - i64::from(worker.runs) * signed(scenario.costs.run)
+            - i64::from(worker.taken) * signed(scenario.costs.presence);
         let role = Role::Worker(without_group(spec.strategy));
         gains.push(Gain { role, net, tasks: worker.taken });
     }

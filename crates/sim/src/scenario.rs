@@ -17,7 +17,7 @@ pub enum Strategy {
     /// One of many wallets of one machine that runs nothing; they all say the same wrong thing, and a wallet that lost its
     /// name is thrown away for a fresh one.
     Sybil(u8),
-    /// Honest until its score on chain is worth something, then a colluder.
+    /// Honest until its score on chain is worth something or it has done many tasks, then a colluder.
     Sleeper(u8),
     /// Runs nothing and says what it sees others say on chain.
     FreeRider,
@@ -214,6 +214,8 @@ pub struct Costs {
     pub run: u64,
     /// What a transaction costs its sender.
     pub transaction: u64,
+    /// What it costs a worker to be there for a task, run or not: a machine that is on, a connection.
+    pub presence: u64,
 }
 
 /// How the market's parts behave beyond the contract.
@@ -233,6 +235,8 @@ pub struct Rules {
     pub scheduler_percent: u64,
     /// The score from which a sleeper lies.
     pub sleeper_score: u64,
+    /// The tasks after which it lies whatever its score.
+    pub sleeper_tasks: u32,
     /// A fault in the hub's count, for tests of the simulator itself.
     pub trust_bug: bool,
 }
@@ -246,7 +250,8 @@ impl Default for Rules {
             app_price: 1_000,
             stake_percent: 30,
             scheduler_percent: 1,
-            sleeper_score: 15,
+            sleeper_score: 12,
+            sleeper_tasks: 30,
             trust_bug: false,
         }
     }
@@ -278,8 +283,12 @@ pub struct Scenario {
 /// What a run is worth in the market, in nRLC: 0.1 RLC.
 pub const RUN_PRICE: u64 = 100_000_000;
 
+/// The same for means.
+pub const RUN_PRICE_F64: f64 = 1e8;
+
 /// What runs and transactions cost, beside [`RUN_PRICE`].
-pub const COSTS: Costs = Costs { run: RUN_PRICE / 2, transaction: RUN_PRICE / 200 };
+pub const COSTS: Costs =
+    Costs { run: RUN_PRICE / 2, transaction: RUN_PRICE / 200, presence: RUN_PRICE / 200 };
 
 impl Scenario {
     /// A small market drawn from a seed: a few of each, some of them bad, and some faults.

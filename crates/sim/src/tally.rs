@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::outcome::{Outcome, Role};
+use crate::scenario::Strategy;
 
 /// The deviations that 95 % of a bell lie within.
 const TWO_SIDED_95: f64 = 1.96;
@@ -79,6 +80,8 @@ pub struct Tally {
     pub runs_rate: Rate,
     /// Gain per task in nRLC, by role.
     pub gains: BTreeMap<Role, Rate>,
+    /// What a worker that cheats gains beyond an honest one of the same market, per task that the honest one takes, in nRLC.
+    pub edge: Rate,
 }
 
 impl Tally {
@@ -93,6 +96,7 @@ impl Tally {
         let decided = f64::from(outcome.right + outcome.wrong);
         self.wrong_rate.add(f64::from(outcome.wrong), decided);
         self.runs_rate.add(f64::from(outcome.runs), f64::from(outcome.tasks()));
+        self.add_edge(outcome);
         for (place, gain) in outcome.gains.iter().enumerate() {
             // Those of one role in one simulation share its luck, so they are one sample.
             if outcome.gains[..place].iter().any(|it| it.role == gain.role) {
@@ -106,8 +110,25 @@ impl Tally {
         }
     }
 
+    fn add_edge(&mut self, outcome: &Outcome) {
+        let (mut honest, mut cheats) = ([0.0; 3], [0.0; 3]);
+        for gain in &outcome.gains {
+            let Role::Worker(strategy) = gain.role else { continue };
+            let sums = if strategy == Strategy::Honest { &mut honest } else { &mut cheats };
+            #[expect(clippy::cast_precision_loss, reason = "a table shows three digits")]
+            let one = [gain.net as f64, f64::from(gain.tasks), 1.0];
+            for (sum, one) in sums.iter_mut().zip(one) {
+                *sum += one;
+            }
+        }
+        if honest[2] > 0.0 && cheats[2] > 0.0 {
+            self.edge.add(cheats[0] / cheats[2] - honest[0] / honest[2], honest[1] / honest[2]);
+        }
+    }
+
     /// Adds what another has summed up.
     pub fn join(&mut self, other: &Self) {
+        self.edge.join(&other.edge);
         self.seeds += other.seeds;
         self.tasks += other.tasks;
         self.wrong += other.wrong;

@@ -264,7 +264,9 @@ impl Market<'_> {
             Strategy::Colluder(group) | Strategy::Sybil(group) => both(lie_of_group(task, group)),
             Strategy::Sleeper(group) => {
                 let score = self.chain.hub.scores[wallet as usize];
-                let awake = score >= self.scenario.rules.sleeper_score;
+                let rules = &self.scenario.rules;
+                let done = self.workers[worker].taken;
+                let awake = score >= rules.sleeper_score || done >= rules.sleeper_tasks;
                 both(if awake { lie_of_group(task, group) } else { truth(task) })
             }
             Strategy::Equivocator(group) => (truth(task), lie_of_group(task, group)),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod contracts;
+mod page;
 mod seeds;
 mod shrinking;
 #[path = "../../../bindings/tests/it/world.rs"]
