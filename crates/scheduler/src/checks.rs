@@ -81,7 +81,7 @@ impl Policy {
     /// the same whenever it is asked about the same task.
     pub fn is_due(self, record: &Record, lot: B256) -> bool {
         let drawn = u64::from_be_bytes(lot.0[..8].try_into().unwrap_or_default());
-        let below = u128::from(drawn) * u128::from(MILLION) >> 64;
+        let below = (u128::from(drawn) * u128::from(MILLION)) >> 64;
         below < u128::from(self.share_of(record))
     }
 }

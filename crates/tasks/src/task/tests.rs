@@ -595,7 +595,7 @@ fn a_lone_workers_task_is_settled_with_others_and_never_initialised_before() {
         "0 noticed
          0 taken 1
          1 computed 1 A
-         2 settling 1
+         2 settling 2
          2 settling 1
          300 tick
          301 initialized
@@ -607,7 +607,7 @@ fn a_lone_workers_task_is_settled_with_others_and_never_initialised_before() {
             0 noticed -> Received wants 1 []
             0 taken 1 -> Received [assign 1]
             1 computed 1 A -> Received ripe 1 []
-            2 settling 1 -> Received []
+            2 settling 2 -> Received ripe 1 []
             2 settling 1 -> Received []
             300 tick -> Received []
             301 initialized -> Active wants 1 [release 1]

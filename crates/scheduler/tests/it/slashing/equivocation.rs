@@ -4,7 +4,7 @@
 use chain::TaskStatus;
 use expect_test::expect;
 
-use super::{Purses, learnt};
+use super::{Purses, learnt, until_parts};
 use crate::fake_worker::{FakeWorker, Manner};
 use crate::market::Market;
 
@@ -18,12 +18,11 @@ async fn who_says_two_things_loses_its_stake_and_its_standing() {
     let mut purses = Purses::of(&market, &[&liar, &first]).await;
     let (_, tasks) = market.buy(4, 1).await;
     // Against a contribution of another opinion it takes four of weight 2 instead of two.
-    desk.until_waits(tasks[0], "other-worker", "").await;
+    until_parts(&desk, tasks[0], "CONTRIBUTED", 2).await;
     let mut others = Vec::new();
     for index in 5..8 {
+        purses.await_worker(&market, &format!("worker {}", index - 2), index).await;
         let other = FakeWorker::start(&market, &desk, index, Manner::Honest).await;
-        // It may have staked for the task already; that counts as its own.
-        purses.add(&market, &format!("worker {}", index - 2), other.wallet.address()).await;
         others.push(other);
     }
     market.until_all(&tasks, TaskStatus::Completed).await;

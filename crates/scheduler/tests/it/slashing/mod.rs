@@ -10,16 +10,17 @@ mod withheld_result;
 mod wrong_result;
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use chain::Account;
 use expect_test::Expect;
-use primitives::Nrlc;
+use primitives::{Nrlc, TaskId};
 use verdict::money::KITTY;
 use wire::scheduler::{PoolReputation, WorkerReputation};
 
 use crate::fake_worker::FakeWorker;
-use crate::market::{Desk, Market};
+use crate::market::{Desk, Market, PATIENCE};
 
 /// The reveal window of the shortest category, and a second.
 const REVEAL_WINDOW_SECONDS: u64 = 2 * 300 + 1;
@@ -44,7 +45,14 @@ impl Purses {
         purses
     }
 
-    /// And of somebody who came later.
+    /// And of a worker that starts later, with that development account: what it stakes then is no gain.
+    async fn await_worker(&mut self, market: &Market, name: &str, index: usize) {
+        let address = market.signer(index).address();
+        let mut account = market.client.account(address).await.unwrap();
+        account.stake = [account.stake, Nrlc::from_rlc(1_000)].into_iter().sum();
+        self.held.push((name.to_owned(), address, account));
+    }
+
     async fn add(&mut self, market: &Market, name: &str, address: Address) {
         let account = market.client.account(address).await.unwrap();
         self.held.push((name.to_owned(), address, account));
@@ -86,6 +94,20 @@ impl Purses {
 
 fn nrlc(amount: Nrlc) -> i128 {
     amount.0.to::<u128>().try_into().unwrap()
+}
+
+/// Waits until so many workers' parts in the task stand so.
+async fn until_parts(desk: &Desk, task: TaskId, status: &str, count: usize) {
+    let start = Instant::now();
+    loop {
+        let model = desk.client.task(task).await.unwrap().expect("it is known");
+        let parts = model.replicates.iter().filter(|it| it.current_status == status);
+        if parts.count() == count {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "not {count} {status}: {model:#?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// What the scheduler has learnt of that worker.

@@ -55,7 +55,6 @@ async fn a_liar_is_found_out_is_not_paid_and_is_remembered() {
     let _liar = FakeWorker::start(&market, &desk, 3, Manner::Lying).await;
     desk.until_workers(1).await;
     let (_, tasks) = market.buy(1, 1).await;
-    desk.until_waits(tasks[0], "able-worker", "").await;
     let _honest = FakeWorker::start(&market, &desk, 4, Manner::Honest).await;
     market.until_all(&tasks, TaskStatus::Completed).await;
     let known = reputation(&market, &desk).await;

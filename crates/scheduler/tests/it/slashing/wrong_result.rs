@@ -4,7 +4,7 @@ use alloy_primitives::U256;
 use chain::TaskStatus;
 use expect_test::expect;
 
-use super::{Purses, learnt};
+use super::{Purses, learnt, until_parts};
 use crate::fake_worker::{FakeWorker, Manner};
 use crate::market::Market;
 
@@ -12,21 +12,24 @@ use crate::market::Market;
 async fn the_liars_stake_goes_to_those_who_were_right() {
     let market = Market::open().await;
     let desk = market.scheduler(market.config()).await;
-    let honest = [
-        FakeWorker::start(&market, &desk, 4, Manner::Honest).await,
-        FakeWorker::start(&market, &desk, 5, Manner::Honest).await,
-    ];
+    let first = FakeWorker::start(&market, &desk, 4, Manner::Honest).await;
+    let second = FakeWorker::start(&market, &desk, 5, Manner::Honest).await;
     // Fifteen runs in agreement make a veteran: weight 4.
     let (_, tasks) = market.buy(4, 15).await;
     market.until_all(&tasks, TaskStatus::Completed).await;
     for task in tasks {
         desk.until(task, "COMPLETED").await;
     }
-    // It was given fewest tasks, so it is asked first.
+    // One of them is away when the task comes, so the liar is asked.
+    drop(second);
+    desk.until_workers(1).await;
     let liar = FakeWorker::start(&market, &desk, 3, Manner::Lying).await;
-    desk.until_workers(3).await;
-    let purses = Purses::of(&market, &[&honest[0], &honest[1], &liar]).await;
+    desk.until_workers(2).await;
+    let mut purses = Purses::of(&market, &[&first, &liar]).await;
     let (_, tasks) = market.buy(4, 1).await;
+    until_parts(&desk, tasks[0], "COMPUTED", 2).await;
+    purses.await_worker(&market, "worker 3", 5).await;
+    let _second = FakeWorker::start(&market, &desk, 5, Manner::Honest).await;
     let model = desk.until(tasks[0], "COMPLETED").await;
 
     purses
@@ -37,8 +40,8 @@ async fn the_liars_stake_goes_to_those_who_were_right() {
                 scheduler +13000000
                 kitty +0
                 worker 1 +643500000
-                worker 2 +643500000
-                worker 3 -300000000
+                worker 2 -300000000
+                worker 3 +643500000
             "#]],
         )
         .await;
