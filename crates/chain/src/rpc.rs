@@ -312,3 +312,22 @@ fn revert_data(data: &RawValue) -> Option<Bytes> {
     let text = value.as_str().or_else(|| value.get("data").and_then(|inner| inner.as_str()))?;
     text.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(answer: &str, is_retryable: bool) {
+        let error: TransportError = RpcError::ErrorResp(serde_json::from_str(answer).unwrap());
+        assert_eq!(classify("asking", &error).is_retryable(), is_retryable, "{answer}");
+    }
+
+    #[test]
+    fn trouble_of_the_nodes_own_passes_and_a_refusal_stays() {
+        check(r#"{ "code": -32603, "message": "Internal error" }"#, true);
+        check(r#"{ "code": -32005, "message": "limit exceeded" }"#, true);
+        check(r#"{ "code": -32000, "message": "header not found" }"#, true);
+        check(r#"{ "code": -32602, "message": "invalid params" }"#, false);
+        check(r#"{ "code": 3, "message": "execution reverted", "data": "0x" }"#, false);
+    }
+}

@@ -5,7 +5,6 @@
 //! misbehave ([`crate::faults`]): then nobody but this test kit reaches a service directly.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -227,7 +226,7 @@ impl Apart {
             let speech = if section == "chain" { Speech::JsonRpc } else { Speech::Bytes };
             let proxy = Proxy::start(section, seed, speech, weather).await?;
             let scheme = if section == "chain" { "ws" } else { "http" };
-            let url = format!("{scheme}://{}", SocketAddr::from(proxy.address()));
+            let url = format!("{scheme}://{}", proxy.address());
             self.settings.lock().insert(known_as(section).to_owned(), url);
             self.proxies.insert(section, proxy);
         }

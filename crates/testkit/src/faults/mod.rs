@@ -229,7 +229,7 @@ impl Connection {
             client.write_all(answer.as_bytes()).await?;
             // Closing on unread bytes would reset the connection before the answer is read.
             client.shutdown().await?;
-            let _ = tokio::time::timeout(HEAD_WITHIN, client.read(&mut [0; CHUNK])).await;
+            let _ = tokio::time::timeout(HEAD_WITHIN, client.read(&mut vec![0; CHUNK])).await;
             return Ok(());
         }
         let most = u64::try_from(weather.cut_within.as_millis()).unwrap_or(u64::MAX);
@@ -243,9 +243,9 @@ impl Connection {
             server.set_nodelay(true)?;
             match self.shared.speech {
                 Speech::JsonRpc if is_upgrade(&client).await? => {
-                    rpc::pass(self, client, server).await
+                    Box::pin(rpc::pass(self, client, server)).await
                 }
-                Speech::JsonRpc | Speech::Bytes => self.pass(client, server).await,
+                Speech::JsonRpc | Speech::Bytes => Box::pin(self.pass(client, server)).await,
             }
         };
         tokio::select! {

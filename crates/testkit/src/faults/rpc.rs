@@ -24,11 +24,11 @@ pub(super) async fn pass(
     server: TcpStream,
 ) -> Result<()> {
     let mut path = String::new();
+    #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
     let note = |request: &Request, response: Response| {
         path = request.uri().to_string();
         Ok(response)
     };
-    #[expect(clippy::result_large_err, reason = "the callback's type is tungstenite's")]
     let mut client = accept_hdr_async(client, note).await?;
     let url = format!("ws://chain{path}");
     let (mut server, _) = client_async(url, server).await?;
