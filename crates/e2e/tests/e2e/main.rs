@@ -24,8 +24,10 @@ mod reorganised_chain;
 mod second_host;
 mod services_apart;
 mod start;
+mod sweeping;
 mod task_questions;
 mod trust;
+mod upgraded_workers;
 
 use std::path::{Path, PathBuf};
 
