@@ -299,12 +299,10 @@ impl Place {
         let names: Vec<String> = gpus.iter().map(|gpu| gpu.name.clone()).collect();
         let containers = containers::choice(&self.settings)?;
         let usual = sandbox::Config::new(root.join("sandbox"), cpus);
-        let config = sandbox::Config { gpus, containers, ..usual };
-        let sandbox = Sandbox::new(&config).or_fail(
-            "GM-5012",
-            Exit::Market,
-            "the sandbox does not start",
-        )?;
+        let local_images = self.settings.need("worker.local_images")?;
+        let config = sandbox::Config { gpus, containers, local_images, ..usual };
+        let sandbox =
+            Sandbox::new(&config).or_fail("GM-5012", Exit::Market, "the sandbox does not start")?;
         let signer = self.key("worker.key_file")?;
         let address = signer.address();
         // Only containers have a use for them.

@@ -112,7 +112,11 @@ pub const KEYS: &[Key] = &[
         None,
         "disk for programs, inputs and results, in MiB; what is free at the start without",
     ),
-    key("worker.gpus", Some("true"), "whether programs may be given the GPUs that the machine's CDI files name"),
+    key(
+        "worker.gpus",
+        Some("true"),
+        "whether programs may be given the GPUs that the machine's CDI files name",
+    ),
     key("worker.cdi_dir", None, "where those files are; /etc/cdi and /var/run/cdi without"),
     key(
         "worker.cdi_hooks",
@@ -125,15 +129,27 @@ pub const KEYS: &[Key] = &[
         None,
         "the machine's name to the scheduler, which spreads replicas over machines; made of its id without",
     ),
-    key("worker.owner", None, "an address that all workers of one owner name: they never check each other"),
+    key(
+        "worker.owner",
+        None,
+        "an address that all workers of one owner name: they never check each other",
+    ),
     key("worker.price_floor", None, "the least to work for, per task, like 0.01RLC"),
     key(
         "worker.when_idle",
         Some("false"),
         "whether the worker pauses while others use the machine",
     ),
-    key("worker.idle_percent", Some("25"), "so much of all cores used by others is use, in per cent"),
-    key("worker.idle_calm_seconds", Some("60"), "how long it must be calm before tasks are taken again"),
+    key(
+        "worker.idle_percent",
+        Some("25"),
+        "so much of all cores used by others is use, in per cent",
+    ),
+    key(
+        "worker.idle_calm_seconds",
+        Some("60"),
+        "how long it must be calm before tasks are taken again",
+    ),
     key(
         "worker.idle_patience_seconds",
         Some("30"),
@@ -153,6 +169,11 @@ pub const KEYS: &[Key] = &[
         "worker.containers",
         Some("auto"),
         "what runs images: oci (runc or crun, as root), docker (a Docker or Podman daemon), auto (the first that works), off",
+    ),
+    key(
+        "worker.local_images",
+        Some("false"),
+        "whether apps may name images that this machine's Docker or Podman has: whoever does can run them",
     ),
     key("worker.docker_socket", None, "where the daemon listens; one of the usual places without"),
     key(

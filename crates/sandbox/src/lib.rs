@@ -39,7 +39,7 @@ mod run;
 mod wasm;
 
 #[cfg(target_os = "linux")]
-pub use container::{Container, Daemon, Unavailable, find_daemon, find_runtime};
+pub use container::{Container, Daemon, LocalImages, Unavailable, find_daemon, find_runtime};
 
 pub use args::{SplitArgsError, split_args};
 pub use contract::{CallFacts, Computed, Declared, EnvVar, dataset_name, env_for};

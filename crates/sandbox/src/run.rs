@@ -45,6 +45,8 @@ pub struct Config {
     pub containers: Containers,
     /// The GPUs that containers may be given ([`crate::gpu::discover`]).
     pub gpus: Vec<Gpu>,
+    /// Whether images may be taken from the machine's own daemon by their names: whoever names one can run it then.
+    pub local_images: bool,
 }
 
 /// What runs containers.
@@ -73,6 +75,7 @@ impl Config {
             cached_image_bytes: 16 << 30,
             containers: Containers::Auto,
             gpus: Vec::new(),
+            local_images: false,
         }
     }
 }
@@ -258,6 +261,8 @@ pub struct Sandbox {
     runtimes: Vec<Arc<dyn Runtime>>,
     turns: Arc<Semaphore>,
     gpus: Gpus,
+    #[cfg(target_os = "linux")]
+    local: Option<crate::LocalImages>,
     scratch: PathBuf,
 }
 
@@ -291,7 +296,14 @@ impl Sandbox {
             .map_err(|error| StartError { dir: config.dir.clone(), detail: error.to_string() })?;
         let turns = Arc::new(Semaphore::new(config.max_concurrent.max(1)));
         let gpus = Gpus::new(config.gpus.clone());
-        Ok(Self { runtimes: vec![runtime], turns, gpus, scratch })
+        Ok(Self {
+            runtimes: vec![runtime],
+            turns,
+            gpus,
+            #[cfg(target_os = "linux")]
+            local: local_images(config),
+            scratch,
+        })
     }
 
     /// The same with one more runtime, for another kind of program.
@@ -317,6 +329,25 @@ impl Sandbox {
     /// What is missing.
     pub fn check(&self, kind: Kind) -> Result<(), Failure> {
         self.runtime(kind).map(drop).map_err(Failure::from)
+    }
+
+    /// Saves an image that the machine's own daemon has under that name into a file, as `docker save` does; says no where
+    /// there is none, or where that is not allowed.
+    ///
+    /// # Errors
+    /// It is larger than that, or the disk or the daemon fails.
+    pub async fn save_local(
+        &self,
+        image: &str,
+        into: &Path,
+        max_bytes: u64,
+    ) -> Result<bool, Failure> {
+        #[cfg(target_os = "linux")]
+        if let Some(local) = &self.local {
+            return local.save(image, into, max_bytes).await;
+        }
+        let _ = (image, into, max_bytes);
+        Ok(false)
     }
 
     fn runtime(&self, kind: Kind) -> Result<&Arc<dyn Runtime>, FailureKind> {
@@ -374,6 +405,18 @@ impl Sandbox {
         let (limits, archive) = (job.limits, job.archive);
         blocking(move || conclude(&room, &limits, executed, archive, begun)).await?
     }
+}
+
+#[cfg(target_os = "linux")]
+fn local_images(config: &Config) -> Option<crate::LocalImages> {
+    if !config.local_images {
+        return None;
+    }
+    let named = match &config.containers {
+        Containers::Daemon(socket) => socket.clone(),
+        _ => None,
+    };
+    crate::LocalImages::of(&named.or_else(crate::find_daemon)?)
 }
 
 /// What runs containers here, by the configuration and by what there is.

@@ -124,7 +124,7 @@ pub async fn again(with: Again, task: TaskId) -> Result<Rerun, AgainError> {
         .map_err(|error| Trouble::host("starting an HTTP client")(std::io::Error::other(error)))?;
     let dir = with.dir.clone();
     let space = blocking("making a directory", move || Space::open(&dir)).await?;
-    let programs = Programs::new(space.programs(), fetcher.clone(), false);
+    let programs = Programs::new(space.programs(), fetcher.clone(), None);
     let program = programs.get(&facts).await?;
     if program.kind() == Kind::Container {
         return Err(container());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use alloy_primitives::{B256, hex};
 use parking_lot::Mutex;
 use primitives::DealId;
-use sandbox::Kind;
+use sandbox::{Kind, Sandbox};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
@@ -88,18 +88,18 @@ enum Key {
 type Known = Arc<OnceCell<Arc<Program>>>;
 
 /// The cache.
-#[derive(Debug)]
 pub(crate) struct Programs {
     dir: PathBuf,
     fetcher: Fetcher,
-    /// Whether images are of any use.
-    runs_images: bool,
+    /// What runs images, if anything does.
+    images: Option<Sandbox>,
     known: Mutex<Recent<Key, Known>>,
 }
 
 impl Programs {
-    pub(crate) fn new(dir: PathBuf, fetcher: Fetcher, runs_images: bool) -> Self {
-        Self { dir, fetcher, runs_images, known: Mutex::new(Recent::new(PROGRAMS_KEPT)) }
+    /// A cache in that directory; images are taken in only where something runs them.
+    pub(crate) fn new(dir: PathBuf, fetcher: Fetcher, images: Option<Sandbox>) -> Self {
+        Self { dir, fetcher, images, known: Mutex::new(Recent::new(PROGRAMS_KEPT)) }
     }
 
     /// The program of a deal, fetched if it is not here.
@@ -129,7 +129,7 @@ impl Programs {
         }
         let allowance = match facts.program.kind {
             Kind::Wasm => Allowance { bytes: facts.limits.program_bytes, time: FETCH_TIME },
-            Kind::Container if self.runs_images => {
+            Kind::Container if self.images.is_some() => {
                 Allowance { bytes: facts.limits.image_bytes, time: FETCH_TIME_IMAGE }
             }
             // It can only be WebAssembly then.
@@ -174,10 +174,10 @@ impl Programs {
 
     /// The directory of an image that was pulled, now or before.
     async fn pulled(&self, facts: &Facts, key: &Key, image: Reference) -> Result<PathBuf, Trouble> {
-        if !self.runs_images {
+        let Some(sandbox) = &self.images else {
             let no_images = sandbox::FailureKind::NoRuntime { what: "containers" };
             return Err(sandbox::Failure::from(no_images).into());
-        }
+        };
         let (path, is_known) = match key {
             Key::Content(id) => (self.dir.join(format!("image-{id}")), true),
             _ => (self.dir.join(format!("unchecked-{}", facts.id)), false),
@@ -191,8 +191,13 @@ impl Programs {
             cleared.unwrap_or_else(|error| Err(io::Error::other(error)))
         };
         clear(part.clone()).await.map_err(Trouble::host("making room for an image"))?;
+        let limit_bytes = facts.limits.image_bytes;
+        if sandbox.save_local(&facts.program.address, &part, limit_bytes).await? {
+            tokio::fs::rename(&part, &path).await.map_err(Trouble::host("keeping an image"))?;
+            return Ok(path);
+        }
         let pin = (!facts.program.checksum.is_zero()).then_some(facts.program.checksum);
-        let wanted = Wanted { image, pin, limit_bytes: facts.limits.image_bytes };
+        let wanted = Wanted { image, pin, limit_bytes };
         let pulling = registry::pull(&self.fetcher, &wanted, &part, &self.dir);
         let late = |_| FetchError::TooSlow(FETCH_TIME_IMAGE.as_secs()).into();
         let pulled = tokio::time::timeout(FETCH_TIME_IMAGE, pulling).await.map_err(late).flatten();
@@ -217,7 +222,7 @@ impl Programs {
         let part = path.with_extension("part");
         let fetched = self.fetcher.to_file(&program.address, &part, allowance).await;
         let fetched = fetched.map_err(|error| match error {
-            FetchError::TooLarge(_) if program.kind == Kind::Container && !self.runs_images => {
+            FetchError::TooLarge(_) if program.kind == Kind::Container && self.images.is_none() => {
                 let no_images = sandbox::FailureKind::NoRuntime { what: "containers" };
                 Trouble::from(sandbox::Failure::from(no_images))
             }

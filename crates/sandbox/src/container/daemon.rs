@@ -35,6 +35,7 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +46,7 @@ use crate::contract::{IN, OUT};
 use crate::failure::host;
 use crate::gpu::Gpu;
 use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, private_dir};
-use crate::{FailureKind, Limits, StartError};
+use crate::{Failure, FailureKind, Limits, StartError};
 
 /// Where daemons listen, best first; rootless ones below the user's own directory.
 const SOCKETS: [&str; 3] = ["/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock"];
@@ -85,6 +86,54 @@ struct Api {
     prefix: String,
     /// It runs in a user namespace: its root is whoever started it.
     rootless: bool,
+}
+
+/// Images that the machine's daemon has by name, as its owner built or pulled them.
+#[derive(Debug, Clone)]
+pub struct LocalImages {
+    docker: Docker,
+}
+
+impl LocalImages {
+    /// Those of the daemon that listens there; nothing if none does.
+    pub fn of(socket: &Path) -> Option<Self> {
+        let at = socket.to_string_lossy();
+        let docker = Docker::connect_with_unix(&at, ANSWER_SECONDS, API_DEFAULT_VERSION).ok()?;
+        Some(Self { docker })
+    }
+
+    /// Saves an image into a file as `docker save` does. Says whether there is one of that name; if not, or after an error,
+    /// the file may be there in part.
+    ///
+    /// # Errors
+    /// It is larger than that, or the disk or the daemon fails.
+    pub async fn save(&self, image: &str, into: &Path, max_bytes: u64) -> Result<bool, Failure> {
+        let docker = self.docker.clone().negotiate_version().await;
+        let docker = docker.map_err(|error| exporting(&error))?;
+        match docker.inspect_image(image).await {
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => return Ok(false),
+            Err(error) => return Err(exporting(&error).into()),
+        }
+        let disk = host("saving an image");
+        let mut file = tokio::fs::File::create(into).await.map_err(&disk)?;
+        let mut chunks = std::pin::pin!(docker.export_image(image));
+        let mut bytes = 0_u64;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| exporting(&error))?;
+            bytes = bytes.saturating_add(chunk.len() as u64);
+            if bytes > max_bytes {
+                return Err(FailureKind::ProgramTooLarge { bytes, limit: max_bytes }.into());
+            }
+            file.write_all(&chunk).await.map_err(&disk)?;
+        }
+        file.flush().await.map_err(&disk)?;
+        Ok(true)
+    }
+}
+
+fn exporting(error: &bollard::errors::Error) -> FailureKind {
+    FailureKind::Host { doing: "asking the daemon for an image", detail: told(error) }
 }
 
 /// The first socket of a daemon that is there.

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-pub use self::daemon::{Daemon, find_daemon};
+pub use self::daemon::{Daemon, LocalImages, find_daemon};
 use self::image::Images;
 use self::oci::Oci;
 use crate::failure::host;

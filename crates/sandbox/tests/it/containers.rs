@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, hex};
 use expect_test::expect;
 use primitives::UnixSeconds;
 use sandbox::gpu::{Cdi, Gpu, discover};
-use sandbox::{Config, Container, Job, Kind, Limits, Sandbox, find_runtime};
+use sandbox::{Config, Container, Job, Kind, Limits, LocalImages, Sandbox, find_runtime};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::by_daemon;
+use crate::daemon::{by_daemon, daemon_socket};
 use crate::images::{Containers, Image, containers, layer, prober, prober_image, sha256};
 
 fn job(containers: &Containers, image: &Path, args: &[&str]) -> Job {
@@ -104,6 +104,23 @@ async fn a_container_by_a_daemon_reaches_nothing_but_its_own() {
     ] {
         assert!(said.lines().any(|line| line == kept), "{kept}: {said}");
     }
+}
+
+#[tokio::test]
+async fn an_image_that_the_daemon_has_is_saved_by_its_name() {
+    let Some(containers) = by_daemon() else { return };
+    // Running it leaves it with the daemon, flat and without anything to start.
+    assert_eq!(run(containers, job(containers, prober_image(), &["args", "one"])).await, "one");
+    let id = hex::encode(sha256(&Image::prober().config()));
+    let name = format!("gristmill.local/image-{id}:latest");
+    let local = LocalImages::of(daemon_socket().unwrap()).unwrap();
+    let into = containers.dir.path().join("saved.tar");
+    assert!(!local.save("gristmill.local/none:latest", &into, u64::MAX).await.unwrap());
+    let large = local.save(&name, &into, 1_000).await.unwrap_err();
+    assert_eq!(large.code(), "GM-4155");
+    assert!(local.save(&name, &into, u64::MAX).await.unwrap());
+    let saved = job(containers, &into, &["/prober", "args", "two"]);
+    assert_eq!(run(containers, saved).await, "two");
 }
 
 /// A GPU as a vendor's tool describes it, played by devices that every machine has.

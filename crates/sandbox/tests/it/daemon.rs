@@ -13,13 +13,24 @@ use crate::images::Containers;
 /// Podman ends by itself when nobody has asked it anything for so long.
 const IDLE_SECONDS: &str = "--time=30";
 
+static SOCKET: OnceLock<PathBuf> = OnceLock::new();
+
+/// Where the daemon of [`by_daemon`] listens.
+pub(crate) fn daemon_socket() -> Option<&'static Path> {
+    SOCKET.get().map(PathBuf::as_path)
+}
+
 /// Containers by a daemon, where there is one; says so loudly where not, and fails where it must.
 pub(crate) fn by_daemon() -> Option<&'static Containers> {
     static DAEMON: OnceLock<Option<Containers>> = OnceLock::new();
     let found = DAEMON.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::new(dir.path().join("sandbox"), 4);
-        let opened = match find_daemon().or_else(|| podman(&dir)) {
+        let socket = find_daemon().or_else(|| podman(&dir));
+        if let Some(socket) = &socket {
+            SOCKET.set(socket.clone()).unwrap();
+        }
+        let opened = match socket {
             Some(socket) => Daemon::open(&socket, &config).unwrap().map_err(|why| why.to_string()),
             None => Err("no daemon listens here, and there is no podman to start".to_owned()),
         };
@@ -45,8 +56,16 @@ fn podman(dir: &TempDir) -> Option<PathBuf> {
     let runtime = find_runtime().ok().map(|program| format!("--runtime={}", program.display()));
     let mut child = Command::new("podman")
         .args(runtime)
+        // Nothing of the tests stays in the machine's own store.
+        .arg("--storage-driver=vfs")
+        .arg("--root")
+        .arg(dir.path().join("podman"))
+        .arg("--runroot")
+        .arg(dir.path().join("podman-run"))
         .args(["--log-level=error", "system", "service", IDLE_SECONDS])
         .arg(format!("unix://{}", socket.display()))
+        // It leaves notes of memory that ran out where it stands.
+        .current_dir(dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -93,6 +93,7 @@ impl PullError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what an error is mapped by takes it whole")]
 fn disk(error: std::io::Error) -> PullError {
     PullError::Fetch(FetchError::Disk(error.to_string()))
 }
