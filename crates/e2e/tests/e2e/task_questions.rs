@@ -23,9 +23,13 @@ async fn a_task_is_shown_explained_and_its_output_told_to_its_buyer_alone() -> R
     let why = ask("why", &[]).await?.ok()?;
     assert_eq!(why.stdout, "it is done: its result is checked and paid\n");
     assert_eq!(ask("logs", &[]).await?.ok()?.stdout, "told again\n");
+    let followed = ask("logs", &["-f"]).await?.ok()?;
+    assert_eq!(followed.stdout, "told again\n", "what has ended is told to its end");
 
     let stranger = gristmill.file("stranger", "11".repeat(32))?;
     let refused = ask("logs", &["--json", "--key-file", text(&stranger)]).await?;
+    assert_eq!(refused.failure_code()?, "GM-4104");
+    let refused = ask("logs", &["--follow", "--json", "--key-file", text(&stranger)]).await?;
     assert_eq!(refused.failure_code()?, "GM-4104");
     Ok(())
 }

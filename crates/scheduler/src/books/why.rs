@@ -80,10 +80,9 @@ impl Books {
             None => {}
         }
         if !entry.task.may_take(worker) {
-            let part = entry.task.replica(worker);
-            // Who takes part is not the one that is missing.
-            let takes_part = part.is_none_or(|it| it.is_computing() || it.hash.is_some());
-            return if takes_part { Obstacle::Busy } else { Obstacle::Tried };
+            // Who still computes it may make the others needless.
+            let computes = entry.task.replica(worker).is_some_and(tasks::Replica::is_computing);
+            return if computes { Obstacle::Busy } else { Obstacle::Tried };
         }
         if it.draining {
             return Obstacle::Leaving;
@@ -123,7 +122,7 @@ fn told(entry: &Entry, obstacle: &Obstacle) -> (&'static str, String) {
             ("able-worker", "a worker: the one that could take it leaves".to_owned())
         }
         Obstacle::Tried => {
-            let text = "another worker: each that could take it has tried".to_owned();
+            let text = "another worker: each that could take it had its turn".to_owned();
             ("other-worker", format!("{text}{}", failed_before(entry)))
         }
         Obstacle::Paused(reason) => ("paused-worker", format!("a worker that is paused: {reason}")),

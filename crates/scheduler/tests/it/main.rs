@@ -5,6 +5,7 @@
 mod book;
 mod enclaves;
 mod fake_worker;
+mod logs;
 mod market;
 mod settlements;
 mod slashing;

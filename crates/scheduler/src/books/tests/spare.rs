@@ -181,7 +181,7 @@ fn a_machine_that_fails_is_left_alone_for_a_while_and_its_task_goes_elsewhere() 
         &[&again[..], &["broke 1 1/0 GM-4191"]].concat(),
         &expect![[r#"
         []
-        other-worker: another worker: each that could take it has tried (1 worker(s) failed at it; GM-4191: the disk is full)"#]],
+        other-worker: another worker: each that could take it had its turn (1 worker(s) failed at it; GM-4191: the disk is full)"#]],
     );
 }
 
