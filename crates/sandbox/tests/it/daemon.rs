@@ -50,6 +50,10 @@ pub(crate) fn by_daemon() -> Option<&'static Containers> {
 }
 
 /// The socket of a Podman that was started for it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "all tests wait for it, and none of them runs meanwhile"
+)]
 fn podman(dir: &TempDir) -> Option<PathBuf> {
     let socket = dir.path().join("podman.sock");
     // Podman's own choice, crun, does not work with every layout of control groups.
