@@ -225,10 +225,7 @@ impl Place {
             wallet,
             workerpool: self.settings.need("scheduler.workerpool")?,
             store: store(dir.as_ref(), "scheduler").await?,
-            results: Arc::new(results::Remote::new(
-                self.gateway_client()?,
-                uploads(dir.as_ref(), &scratch)?,
-            )),
+            results: Arc::new(self.results(dir.as_ref(), &scratch)?),
             market,
             sms: self.settings.get("market.sms")?,
             offers: self.offers()?,
@@ -451,6 +448,21 @@ impl Place {
 
     fn key(&self, name: &str) -> Result<PrivateKeySigner, Failure> {
         crate::accounts::read_key(&self.settings.need::<PathBuf>(name)?)
+    }
+
+    /// The gateway as a place for results, with room of its own for what is on its way there.
+    fn results(
+        &self,
+        dir: Option<&DataDir>,
+        scratch: &tempfile::TempDir,
+    ) -> Result<results::Remote, Failure> {
+        let spool = dir.map_or(scratch.path(), DataDir::path).join("spool");
+        let uploads = uploads(dir, scratch)?;
+        results::Remote::new(self.gateway_client()?, uploads, spool).or_fail(
+            "GM-6003",
+            Exit::Market,
+            "the directory of results on their way cannot be used",
+        )
     }
 
     fn gateway_client(&self) -> Result<IpfsClient, Failure> {

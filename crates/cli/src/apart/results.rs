@@ -3,7 +3,7 @@
 //! A result is written to this machine's disk first, so that an upload that breaks off never reaches the gateway and goes
 //! on where it was, and the gateway's slowness never reaches a worker's connection.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use blobs::Uploads;
@@ -17,11 +17,21 @@ use wire::scheduler::{ResultBody, UploadPlace, Uploaded};
 pub(super) struct Remote {
     gateway: IpfsClient,
     uploads: Uploads,
+    spool: PathBuf,
 }
 
 impl Remote {
-    pub(super) fn new(gateway: IpfsClient, uploads: Uploads) -> Self {
-        Self { gateway, uploads }
+    /// Empties `spool`: what an earlier process left there in the middle of is sent again by whoever sent it.
+    pub(super) fn new(
+        gateway: IpfsClient,
+        uploads: Uploads,
+        spool: PathBuf,
+    ) -> std::io::Result<Self> {
+        match std::fs::remove_dir_all(&spool) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => std::fs::create_dir_all(&spool)?,
+        }
+        Ok(Self { gateway, uploads, spool })
     }
 
     async fn pass_on(&self, path: &Path) -> Result<String, StoreFailure> {
@@ -43,7 +53,7 @@ impl ResultStore for Remote {
             reason: format!("there is no room for the result: {error}"),
             kind: StoreFault::Store,
         };
-        let spool = tempfile::NamedTempFile::new().map_err(ours)?;
+        let spool = tempfile::NamedTempFile::new_in(&self.spool).map_err(ours)?;
         let mut file = tokio::fs::File::create(spool.path()).await.map_err(ours)?;
         let sender = |error: std::io::Error| StoreFailure {
             reason: error.to_string(),
@@ -69,5 +79,25 @@ impl ResultStore for Remote {
             this.pass_on(whole.path()).await
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_gone_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = dir.path().join("spool");
+        let start = || {
+            let gateway = IpfsClient::new(&"http://127.0.0.1:9".parse().unwrap()).unwrap();
+            let uploads = Uploads::open(&dir.path().join("uploads"), blobs::Limits::default());
+            Remote::new(gateway, uploads.unwrap(), spool.clone()).unwrap()
+        };
+        let _first = start();
+        std::fs::write(spool.join("half"), "a result").unwrap();
+        let _second = start();
+        assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0);
     }
 }

@@ -29,7 +29,9 @@ fn belongs(service: &str, path: &str) -> bool {
     let common = ["lock", "version"].contains(&path) || path.starts_with("store/");
     let own = match service {
         "chain" => path.starts_with("chain/"),
-        "gateway" => path.starts_with("blobs/") && !path.contains("/tmp/"),
+        "gateway" => path.starts_with("blobs/") && !path.contains("/incoming/"),
+        // Uploads that broke off are kept for a day, to go on where they were.
+        "scheduler" => path.starts_with("uploads/"),
         "vault" => path == "storage.key",
         // Programs, as fetched and as compiled.
         _ => path.starts_with("work/programs/") || path.starts_with("sandbox/programs/"),
