@@ -111,7 +111,7 @@ pub(crate) struct Market<'a> {
 pub fn run(scenario: &Scenario) -> Outcome {
     let mut market = Market::new(scenario);
     market.start();
-    let violation = market.to_the_end();
+    let violation = market.go_to_the_end();
     Outcome::of(&market, violation)
 }
 
@@ -130,7 +130,7 @@ pub struct Transcript {
 pub fn transcript(scenario: &Scenario) -> Transcript {
     let mut market = Market::new(scenario);
     market.start();
-    market.to_the_end();
+    market.go_to_the_end();
     let Market { chain, audit, .. } = market;
     Transcript { initial: audit.initial, mined: chain.mined, hub: chain.hub }
 }
@@ -201,7 +201,7 @@ impl<'a> Market<'a> {
         }
     }
 
-    fn to_the_end(&mut self) -> Option<Violation> {
+    fn go_to_the_end(&mut self) -> Option<Violation> {
         for _ in 0..EVENTS_MAX {
             let Some(Reverse(due)) = self.queue.pop() else { break };
             self.now_ms = due.at_ms;

@@ -388,7 +388,7 @@ impl Market<'_> {
         }
         let ended = slot.task.status().is_final();
         for action in actions {
-            self.act(pool, no, action);
+            self.act(pool, no, &action);
         }
         if ended {
             self.learn(pool, place);
@@ -450,7 +450,7 @@ impl Market<'_> {
         slot.peers.push(Peer { worker, standing, ..Peer::default() });
     }
 
-    fn act(&mut self, pool: usize, task: TaskNo, action: Action) {
+    fn act(&mut self, pool: usize, task: TaskNo, action: &Action) {
         let conduct = self.scenario.pools[pool].conduct;
         let owner = self.pool_account(pool);
         let to = |market: &Self, address| market.worker_of[who_of(address) as usize];
@@ -464,23 +464,23 @@ impl Market<'_> {
                 self.send(owner, Call::Reopen(task));
             }
             Action::Assign { worker } => {
-                if let Some(worker) = to(self, worker) {
+                if let Some(worker) = to(self, *worker) {
                     self.workers[worker].taken += 1;
                     self.tell(pool, worker, task, Order::Assign);
                 }
             }
             Action::Grant { worker } if conduct != PoolConduct::WithholdsAuthorisation => {
-                if let Some(worker) = to(self, worker) {
+                if let Some(worker) = to(self, *worker) {
                     self.tell(pool, worker, task, Order::Grant);
                 }
             }
             Action::AskReveal { worker } if conduct != PoolConduct::NeverFinalizes => {
-                if let Some(worker) = to(self, worker) {
+                if let Some(worker) = to(self, *worker) {
                     self.tell(pool, worker, task, Order::Reveal);
                 }
             }
             Action::Release { worker } => {
-                if let Some(worker) = to(self, worker) {
+                if let Some(worker) = to(self, *worker) {
                     self.tell(pool, worker, task, Order::Release);
                 }
             }

@@ -70,7 +70,7 @@ pub(crate) fn run(root: &Path, args: &Sim) -> Result<()> {
     let tally = &swept.tally;
     #[expect(clippy::cast_precision_loss, reason = "a speed for a person")]
     let per_minute = tally.tasks as f64 / seconds * 60.0;
-    eprintln!("{:.1} s, {per_minute:.0} tasks per minute", seconds);
+    eprintln!("{seconds:.1} s, {per_minute:.0} tasks per minute");
     #[expect(clippy::print_stdout, reason = "the answer")]
     {
         println!(
