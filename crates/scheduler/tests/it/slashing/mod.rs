@@ -100,9 +100,9 @@ fn nrlc(amount: Nrlc) -> i128 {
 async fn until_parts(desk: &Desk, task: TaskId, status: &str, count: usize) {
     let start = Instant::now();
     loop {
-        let model = desk.client.task(task).await.unwrap().expect("it is known");
-        let parts = model.replicates.iter().filter(|it| it.current_status == status);
-        if parts.count() == count {
+        let model = desk.client.task(task).await.unwrap();
+        let parts = model.iter().flat_map(|model| &model.replicates);
+        if parts.filter(|it| it.current_status == status).count() == count {
             return;
         }
         assert!(start.elapsed() < PATIENCE, "not {count} {status}: {model:#?}");
