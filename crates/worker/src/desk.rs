@@ -29,6 +29,7 @@ use crate::stake::Stake;
 use crate::table::{Admission, Assignment, Finding, Life, Printed, Stage, Step, Table};
 use crate::tap::Tap;
 use crate::trouble::{Trouble, printed_tail};
+use crate::vigil::Promises;
 
 /// Everything that jobs share.
 pub(crate) struct Desk {
@@ -44,6 +45,8 @@ pub(crate) struct Desk {
     pub(crate) stake: Stake,
     pub(crate) uploads: SchedulerClient,
     pub(crate) table: Mutex<Table>,
+    /// Locked after the table, if both are.
+    pub(crate) promises: Mutex<Promises>,
     pub(crate) voice: Voice,
     /// Tasks that may come to run at once.
     pub(crate) slots: Semaphore,
@@ -154,7 +157,7 @@ impl Desk {
         self.finished.notify_waiters();
         let Some(finding) = released.finding else { return };
         let desk = Arc::clone(self);
-        self.jobs.spawn(async move { desk.let_go(task, released.stage, &finding).await });
+        self.jobs.spawn(async move { desk.let_go(task, &finding).await });
     }
 
     /// Gives a task back that was not begun.

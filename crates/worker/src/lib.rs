@@ -8,13 +8,15 @@
 //!            contribute ──► trust 1: upload, contributeAndFinalize
 //!                           else:    stake, journal, contribute
 //!            reveal     ──► consensus is ours? reveal, upload
-//!            release    ──► drop everything
+//!            release    ──► drop everything, but what is promised
+//! chain      ──► consensus is ours, and nobody asks: reveal all the same
 //! ```
 //!
 //! * A worker believes the chain, and the scheduler only for what to do next. What a task is, what it may use, who pays
 //!   and who wins, it reads itself. So a scheduler can waste a worker's time, but not its stake.
 //! * Programs and inputs are strangers' addresses: the fetcher asks for public addresses only, and for the gateway.
-//! * What it has promised on the chain is in the journal before it is promised, so that a restart can still reveal.
+//! * What it has promised on the chain is in the journal before it is promised, so that a restart can still reveal; and
+//!   stays there until no reorganisation can bring it up again.
 //! * A worker that is asked to end takes nothing new and finishes what it has, or hands it back.
 //! * A lost connection loses nothing: work goes on, and the last word about every task is said again.
 //!
@@ -23,7 +25,7 @@
 //!
 //! **Layout:** `again` running a task again to compare · `service` start, connection, end · `desk` what to do about each message · `table` the tasks in hand ·
 //! `deals` what the chain says about a deal · `fetch`, `address` getting files · `registry` pulling images · `programs`, `inputs` keeping them ·
-//! `enclave` confidential tasks, SIMULATED · `batch` many tasks with one transaction · `settle` contribute, reveal,
+//! `vigil` stakes, until they are safe · `enclave` confidential tasks, SIMULATED · `batch` many tasks with one transaction · `settle` contribute, reveal,
 //! upload · `tap` what programs print · `machine`, `idle` the machine and its owner · `stake` · `journal` · `space` directories · `trouble` what can go wrong.
 
 mod address;
@@ -50,6 +52,7 @@ mod stake;
 mod table;
 mod tap;
 mod trouble;
+mod vigil;
 
 pub use again::{Again, AgainError, Ingredient, Rerun, again};
 pub use config::{Config, Tee};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
-use chain::{Client, TaskStatus, Wallet};
+use chain::{Client, Cursor, TaskStatus, Wallet};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use sandbox::{Kind, Limits, Sandbox};
@@ -140,7 +140,11 @@ impl Worker {
         let desk = Arc::new(desk(config, &stop).await?);
         // Asked once its directory is there.
         door.capabilities.disk_bytes = machine.disk_bytes(&desk.space.results());
+        // Before the journal is read: what happens from here on is heard, and what was before is looked at.
+        let head = desk.client.last_head();
+        let from = Cursor { number: head.number, hash: head.hash };
         desk.replay().await?;
+        desk.jobs.spawn(Arc::clone(&desk).keep_vigil(from));
         desk.jobs.spawn(Arc::clone(&desk).sweep());
         let (state, seen) = watch::channel(LinkState::Connecting);
         let drain = CancellationToken::new();
@@ -192,6 +196,7 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
         space,
         uploads,
         table: Mutex::new(Table::default()),
+        promises: Mutex::default(),
         voice: Voice::new(),
         slots: Semaphore::new(config.slots.max(1)),
         lie: config.lie,
@@ -212,13 +217,19 @@ impl Desk {
             .buffer_unordered(REPLAY_AT_ONCE);
         while let Some((open, row)) = judged.next().await {
             let Row { task, finding, .. } = row;
+            if !finding.needs_one {
+                self.promises.lock().keep(task, &finding, false, Instant::now());
+            }
             if open {
                 tracing::info!(worker = %self.worker, %task, "taking up a task from the journal");
                 kept.insert(finding.archive.clone());
                 let stage = if finding.needs_one { Stage::Computed } else { Stage::Contributed };
                 self.table.lock().restore(task, finding, stage, &self.stop);
             } else {
-                self.journal.strike(task).await;
+                // What was promised the vigil forgets in its time.
+                if finding.needs_one {
+                    self.journal.strike(task).await;
+                }
                 if finding.archive.starts_with(self.space.results()) {
                     remove_file(&finding.archive).await;
                 }
@@ -236,7 +247,8 @@ impl Desk {
         if row.finding.needs_one {
             return self.is_unsettled(row).await;
         }
-        match self.at_stake(row.task, &row.finding).await {
+        let stand = self.stand(row.task, row.finding.digest).await;
+        match stand.map(|stand| stand.at_stake) {
             Ok(AtStake::Waiting | AtStake::Reveal | AtStake::Upload) => true,
             Ok(AtStake::Nothing) => row.age < ON_ITS_WAY && self.may_arrive(row.task).await,
             Err(error) => {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes};
 use chain::{ContributionStatus, ErrorKind, Task, TaskStatus, TxRequest, calls};
-use primitives::TaskId;
+use primitives::{ResultDigest, TaskId, UnixSeconds};
+use tokio::time::Instant;
 use verdict::{result_hash, result_seal};
 use wire::link::ToScheduler;
 use wire::scheduler::Parcel;
@@ -26,13 +27,10 @@ const LAST_BLOCKS: Duration = Duration::from_secs(2);
 /// A node may be a block behind the one that the scheduler asked.
 const CONSENSUS_ATTEMPTS: u32 = 6;
 const CONSENSUS_PAUSE: Duration = Duration::from_millis(150);
-/// How often to look at a task that was released while the worker's stake is in it: soon, then less and less.
-const WATCH_PAUSE_MIN: Duration = Duration::from_millis(250);
-const WATCH_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Units of a category's time from the consensus to the end of reveals.
+const REVEAL_UNITS: u64 = 2;
 /// How often to look whether tasks in hand were decided without a word.
 const SWEEP_PAUSE: Duration = Duration::from_secs(15);
-/// How often a contribution that was on its way at the release may be missing before it is taken for lost: a minute.
-const LOOKS_FOR_ARRIVAL: u32 = 8;
 
 impl Desk {
     /// Contributes, now that the scheduler has signed that it may. Returns when the transaction is mined, or the worker
@@ -91,11 +89,13 @@ impl Desk {
         finding: &Finding,
         authorization: Bytes,
     ) -> Result<(), Trouble> {
+        self.check_promises(life.task).await?;
         // Before it is sent: from then on forgetting the digest costs the stake.
         self.journal.note(life.task, finding).await.map_err(|error| Trouble::Host {
             doing: "writing the journal",
             detail: error.to_string(),
         })?;
+        self.promises.lock().keep(life.task, finding, true, Instant::now());
         let request = calls::contribute_from_enclave(
             self.client.hub(),
             life.task,
@@ -107,6 +107,23 @@ impl Desk {
         let contributed = |tx_hash| ToScheduler::Contributed { task_id: life.task, tx_hash };
         let sent = self.send(life, request, Stage::Contributed, contributed).await;
         self.explain(life.task, sent).await
+    }
+
+    /// Refuses to replace a digest that is promised: another run may have found another, and only the first can be
+    /// revealed.
+    async fn check_promises(&self, task: TaskId) -> Result<(), Trouble> {
+        let (knows, has_room) = {
+            let promises = self.promises.lock();
+            (promises.knows(task), promises.has_room())
+        };
+        if !knows {
+            return if has_room { Ok(()) } else { Err(Trouble::Busy("it has promised too much")) };
+        }
+        let mine = self.client.contribution(task, self.worker).await;
+        match mine.map_err(|error| Trouble::Chain(error.to_string()))?.status {
+            ContributionStatus::Unset => Ok(()),
+            _ => Err(Trouble::Contribution("this worker has contributed already".to_owned())),
+        }
     }
 
     /// Reveals and uploads, once the chain says that the consensus is ours.
@@ -144,8 +161,16 @@ impl Desk {
         }
         let request = calls::reveal(self.client.hub(), life.task, finding.digest);
         let revealed = |tx_hash| ToScheduler::Revealed { task_id: life.task, tx_hash };
-        let sent = self.send(life, request, Stage::Revealing, revealed).await;
-        sent.map_err(|error| Trouble::Reveal(error.reason()))
+        self.promises.lock().tried(life.task, Instant::now());
+        let Err(error) = self.send(life, request, Stage::Revealing, revealed).await else {
+            return Ok(());
+        };
+        // The vigil may have been faster.
+        let mine = self.client.contribution(life.task, self.worker).await;
+        match mine {
+            Ok(mine) if mine.status == ContributionStatus::Proved => Ok(()),
+            _ => Err(Trouble::Reveal(error.reason())),
+        }
     }
 
     /// The task, once it waits for reveals.
@@ -278,12 +303,11 @@ impl Desk {
         }
     }
 
-    /// Drops what is kept for a released task. A scheduler may release too early, out of haste or malice: as long as the
-    /// worker's stake depends on its reveal, it keeps the digest and reveals by itself.
-    pub(crate) async fn let_go(&self, task: TaskId, stage: Stage, finding: &Finding) {
+    /// Drops what is kept for a released task. What was promised stays with the vigil: a scheduler may release too early,
+    /// out of haste or malice.
+    pub(crate) async fn let_go(&self, task: TaskId, finding: &Finding) {
         if !finding.needs_one {
-            let promised = !matches!(stage, Stage::Computing | Stage::Computed);
-            if promised && !self.outlive(task, stage, finding).await {
+            if self.promises.lock().knows(task) {
                 return;
             }
             // Unless it was assigned anew meanwhile: then the row is that life's.
@@ -293,29 +317,6 @@ impl Desk {
             }
         }
         remove_file(&finding.archive).await;
-    }
-
-    /// Waits until nothing is at stake; `false` if the worker ends before.
-    async fn outlive(&self, task: TaskId, stage: Stage, finding: &Finding) -> bool {
-        // A contribution that is on its way does not show yet.
-        let mut looks_left = if stage == Stage::Contributing { LOOKS_FOR_ARRIVAL } else { 1 };
-        let mut pause = WATCH_PAUSE_MIN;
-        loop {
-            let look = self.stop.run_until_cancelled(self.at_stake(task, finding));
-            let Some(seen) = look.await else { return false };
-            match seen {
-                Ok(AtStake::Nothing | AtStake::Upload) if looks_left <= 1 => return true,
-                Ok(AtStake::Nothing | AtStake::Upload) => looks_left -= 1,
-                Ok(AtStake::Waiting) => looks_left = 1,
-                Ok(AtStake::Reveal) => self.reveal_unasked(task, finding).await,
-                Err(error) => tracing::debug!(%task, %error, "looking at a released task"),
-            }
-            let waited = self.stop.run_until_cancelled(tokio::time::sleep(pause));
-            if waited.await.is_none() {
-                return false;
-            }
-            pause = (pause * 2).min(WATCH_PAUSE_MAX);
-        }
     }
 
     /// Lets go of tasks that the chain has decided. A scheduler that was started anew may know nothing of what it gave to
@@ -344,23 +345,28 @@ impl Desk {
         }
     }
 
-    /// What the worker could lose or save in a task that it contributed to.
-    pub(crate) async fn at_stake(&self, task: TaskId, finding: &Finding) -> chain::Result<AtStake> {
+    /// What the worker could lose or save in a task that it promised this digest to.
+    pub(crate) async fn stand(&self, task: TaskId, digest: ResultDigest) -> chain::Result<Stand> {
         let (state, mine) = futures::try_join!(
             self.client.task(task),
             self.client.contribution(task, self.worker)
         )?;
-        let over = self.client.last_head().timestamp >= state.final_deadline;
-        let ours = result_hash(task, finding.digest);
-        Ok(match (state.status, mine.status) {
-            _ if over => AtStake::Nothing,
+        let now = self.client.last_head().timestamp;
+        let ours = result_hash(task, digest);
+        let at_stake = match (state.status, mine.status) {
+            _ if now >= state.final_deadline => AtStake::Nothing,
             (TaskStatus::Active, ContributionStatus::Contributed) => AtStake::Waiting,
-            (TaskStatus::Revealing, ContributionStatus::Contributed) if state.consensus == ours => {
+            (TaskStatus::Revealing, ContributionStatus::Contributed)
+                if state.consensus == ours && now < state.reveal_deadline =>
+            {
                 AtStake::Reveal
             }
             (TaskStatus::Revealing, ContributionStatus::Proved) => AtStake::Upload,
             _ => AtStake::Nothing,
-        })
+        };
+        let to_reveal = state.work_clock_seconds.saturating_mul(REVEAL_UNITS);
+        let consensus_at = UnixSeconds(state.reveal_deadline.0.saturating_sub(to_reveal));
+        Ok(Stand { at_stake, consensus_at })
     }
 
     /// Whether a contribution that the chain does not have may still arrive.
@@ -369,16 +375,6 @@ impl Desk {
         let mine = self.client.contribution(task, self.worker).await;
         matches!(state, Ok(state) if state.status == TaskStatus::Active)
             && matches!(mine, Ok(mine) if mine.status == ContributionStatus::Unset)
-    }
-
-    async fn reveal_unasked(&self, task: TaskId, finding: &Finding) {
-        let request = calls::reveal(self.client.hub(), task, finding.digest);
-        let revealing = self.wallet.execute(request);
-        let Some(revealed) = self.stop.run_until_cancelled(revealing).await else { return };
-        match revealed {
-            Ok(_) => tracing::warn!(%task, "revealed a task that the scheduler had released"),
-            Err(error) => tracing::warn!(%task, %error, "a released task cannot be revealed"),
-        }
     }
 }
 
@@ -389,6 +385,14 @@ pub(crate) enum Fate {
     Mined,
     /// It has left, and the worker ends.
     Unknown,
+}
+
+/// Where a worker stands in a task that it contributed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stand {
+    pub(crate) at_stake: AtStake,
+    /// When the others agreed, if they have.
+    pub(crate) consensus_at: UnixSeconds,
 }
 
 /// What a worker has in a task that it contributed to.

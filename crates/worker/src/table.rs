@@ -136,7 +136,6 @@ pub(crate) enum Batch {
 /// A task that was let go.
 #[derive(Debug)]
 pub(crate) struct Released {
-    pub(crate) stage: Stage,
     pub(crate) finding: Option<Arc<Finding>>,
 }
 
@@ -307,7 +306,7 @@ impl Table {
     pub(crate) fn release(&mut self, task: TaskId) -> Option<Released> {
         let entry = self.entries.remove(&task)?;
         entry.life.over.cancel();
-        Some(Released { stage: entry.stage, finding: entry.finding })
+        Some(Released { finding: entry.finding })
     }
 
     /// Lets go of what has not come to a promise on the chain: computations, and results that wait for leave to be

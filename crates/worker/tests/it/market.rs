@@ -16,6 +16,7 @@ use devchain::DevChain;
 use orders::{AppOrder, DatasetOrder, Quartet, RequestOrder, WorkerpoolOrder, task_id};
 use primitives::{DealId, Nrlc, ResultDigest, Tag, TaskId};
 use sandbox::{Kind, Sandbox};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::Store;
 use tempfile::TempDir;
@@ -353,6 +354,21 @@ impl Market {
             authorization,
         );
         wallet.execute(call).await.unwrap();
+    }
+
+    /// Lets the chain's time pass.
+    pub(crate) async fn pass(&self, seconds: u64) {
+        self.node("evm_increaseTime", json!([seconds])).await;
+        self.node("evm_mine", json!([])).await;
+    }
+
+    /// Takes back what the newest blocks brought; empty ones come in their place.
+    pub(crate) async fn take_back(&self, blocks: u64) {
+        self.node("anvil_reorg", json!([blocks, []])).await;
+    }
+
+    async fn node(&self, method: &'static str, params: Value) {
+        self.chain.handle().request(method, params).await.unwrap();
     }
 
     /// Waits until the chain has the task as wanted.
