@@ -330,9 +330,10 @@ impl Place {
             Exit::Market,
             "the worker does not start",
         )?;
+        let interruption = interrupted();
         self.say(json!({ "worker": address.to_string() }));
         tokio::select! {
-            () = interrupted() => {}
+            () = interruption => {}
             () = worker.stopped() => return Ok(()),
         }
         // What was begun is finished or handed back; nothing new is taken. Who asks twice does not want to wait.
@@ -409,8 +410,9 @@ impl Place {
     /// Waits for the end, after saying where the service is.
     async fn run(&self, origin: &Origin, mut more: serde_json::Value) {
         more["url"] = Origin::text(&origin.url).into();
+        let interruption = interrupted();
         self.say(more);
-        interrupted().await;
+        interruption.await;
         self.stop.cancel();
     }
 

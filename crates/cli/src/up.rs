@@ -49,30 +49,39 @@ pub async fn up(args: UpArgs) -> Result<(), Failure> {
             path.display()
         )
     };
+    let interrupted = interrupted();
     let mut stdout = std::io::stdout().lock();
     // Whoever started us may have stopped listening; the market runs all the same.
     let _ = stdout.write_all(said.as_bytes()).and_then(|()| stdout.flush());
     drop(stdout);
 
-    let stopped_by = market.stopped_or(interrupted()).await;
+    let stopped_by = market.stopped_or(interrupted).await;
     talk.say("stopping");
     market.stop().await;
     stopped_by
 }
 
-/// Resolves at Ctrl-C, or at a polite request to end.
-pub async fn interrupted() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+/// Resolves at Ctrl-C, or at a polite request to end. Listens from the call on, not from the first poll: whoever calls it before
+/// saying that it is ready ends in order however soon it is asked to.
+#[cfg(unix)]
+pub fn interrupted() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut kinds =
+        [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
+    async move {
+        let [interrupt, terminate] = &mut kinds;
+        tokio::select! {
+            Some(_) = async { interrupt.as_mut()?.recv().await } => {}
+            Some(_) = async { terminate.as_mut()?.recv().await } => {}
+            // Without a handler there is nothing to wait for but the end.
+            else => std::future::pending().await,
         }
     }
+}
+
+/// Resolves at Ctrl-C.
+#[cfg(not(unix))]
+pub async fn interrupted() {
     // Without a handler there is nothing to wait for but the end.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;

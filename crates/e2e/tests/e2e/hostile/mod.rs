@@ -358,7 +358,7 @@ async fn every_path_answers(
     let mut caller = Caller::new(origin);
     for (path, methods) in document["paths"].as_object().context("paths")? {
         let target = path.replace(['{', '}'], "x");
-        let answer = caller.ask("PATCH", &target, &[], b"").await?;
+        let answer = caller.ask("PROPFIND", &target, &[], b"").await?;
         if path.trim_end_matches('/') == "/ws" {
             ensure!(answer.status == 400, "{path}: {}", answer.status);
             continue;
