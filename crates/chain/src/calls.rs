@@ -22,6 +22,7 @@ const INITIALIZE_GAS: u64 = 250_000;
 const CONTRIBUTE_GAS: u64 = 800_000;
 const REVEAL_GAS: u64 = 200_000;
 const FINALIZE_GAS: u64 = 2_000_000;
+/// For callbacks, as hubs usually have it: they give 200,000.
 const CALLBACK_GAS: u64 = 500_000;
 const CONTRIBUTE_AND_FINALIZE_GAS: u64 = 1_100_000;
 const SETTLE_GAS: u64 = 150_000;
@@ -220,6 +221,17 @@ pub fn settle(
 fn kept_results(results: &Bytes, callback: &Bytes) -> u64 {
     let called = if callback.is_empty() { 0 } else { CALLBACK_GAS };
     kept(results.len()) + kept(callback.len()) + called
+}
+
+/// The same with enough gas for a callback that is given that much by the hub, which keeps back a 64th of what it has and
+/// refuses when that shows that the callback was given less.
+pub(crate) fn calling_back(request: TxRequest, allotted: u64) -> TxRequest {
+    let needed = allotted.saturating_add(allotted / 63).saturating_add(BASE_GAS);
+    let more = needed.saturating_sub(CALLBACK_GAS);
+    match request.gas_limit {
+        Some(gas) => request.gas(gas.saturating_add(more).min(TRANSACTION_GAS_MAX)),
+        None => request,
+    }
 }
 
 /// The scheduler takes contributions again, after nobody revealed.

@@ -454,6 +454,18 @@ impl Client {
         }
     }
 
+    /// What ends a task that has a callback, with as much gas as the hub gives callbacks now. Left as it is if the node does
+    /// not say: most hubs give what is allowed for anyway.
+    pub async fn calling_back(&self, request: TxRequest) -> TxRequest {
+        match self.ask(Hub::callbackgasCall {}).await {
+            Ok(allotted) => crate::calls::calling_back(request, allotted.saturating_to()),
+            Err(error) => {
+                tracing::warn!(%error, "what the hub gives callbacks is not known");
+                request
+            }
+        }
+    }
+
     /// Whether the hub takes [`crate::calls::settle`]: asked once, then known. No if the node does not say; it is
     /// asked again then.
     pub async fn has_settle(&self) -> bool {

@@ -452,6 +452,7 @@ impl Act {
     /// Gives back the worker that cannot be reached, if it was to be told something.
     fn perform_one(&mut self, effect: Effect) -> Option<Address> {
         let hub = self.config.client.hub();
+        let mut calls_back = false;
         let (request, task, call) = match effect {
             Effect::Tell { worker, message } => return self.tell(worker, &message),
             Effect::Grant { worker, task, challenge } => {
@@ -496,10 +497,11 @@ impl Act {
             Effect::Finalize { task, location, callback, callback_data } => {
                 let callback = Some(callback).filter(|callback| !callback.is_zero());
                 let results = Bytes::from(results_text(&location, callback).into_bytes());
+                calls_back = callback.is_some();
                 (calls::finalize(hub, task, results, callback_data), task, Call::Finalize)
             }
         };
-        self.post(Outgoing::One { request: Box::new(request), task, call });
+        self.post(Outgoing::One { request: Box::new(request), task, call, calls_back });
         None
     }
 
@@ -628,6 +630,8 @@ enum Outgoing {
         request: Box<TxRequest>,
         task: TaskId,
         call: Call,
+        /// Whether a contract receives the result with it.
+        calls_back: bool,
     },
 }
 
@@ -684,7 +688,10 @@ impl Outbox {
     async fn run(self, mut queue: mpsc::Receiver<Outgoing>) {
         let this = Arc::new(self);
         while let Some(outgoing) = queue.recv().await {
-            let request = outgoing.request(this.config.client.hub());
+            let mut request = outgoing.request(this.config.client.hub());
+            if matches!(outgoing, Outgoing::One { calls_back: true, .. }) {
+                request = this.config.client.calling_back(request).await;
+            }
             match this.config.wallet.send(request).await {
                 Ok(pending) => {
                     let this = Arc::clone(&this);

@@ -56,7 +56,7 @@ impl Desk {
         authorization: Bytes,
     ) -> Result<(), Trouble> {
         let location = self.deliver(life, finding).await?;
-        let request = calls::contribute_and_finalize_from_enclave(
+        let mut request = calls::contribute_and_finalize_from_enclave(
             self.client.hub(),
             life.task,
             finding.digest,
@@ -65,6 +65,9 @@ impl Desk {
             finding.enclave.clone().unwrap_or_default(),
             authorization,
         );
+        if finding.callback != Address::ZERO {
+            request = self.client.calling_back(request).await;
+        }
         let contributed = |tx_hash| ToScheduler::Contributed { task_id: life.task, tx_hash };
         let sent = self.send(life, request, Stage::Contributed, contributed).await;
         self.explain(life.task, sent).await

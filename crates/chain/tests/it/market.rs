@@ -5,6 +5,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
+use alloy_sol_types::SolCall as _;
 use chain::calls::{self, NewApp, NewWorkerpool, Settlement};
 use chain::deploy::{DeployConfig, deploy};
 use chain::{
@@ -261,6 +262,24 @@ async fn a_deal_of_trust_4_is_done_by_two_workers_who_agree() {
     for worker in &workers {
         assert_eq!(client.score(worker.address()).await.unwrap(), U256::ONE);
     }
+}
+
+#[tokio::test]
+async fn what_calls_back_has_the_gas_that_the_hub_gives() {
+    const ALLOTTED: u64 = 3_000_000;
+    let market = Market::open().await;
+    let (client, hub) = (&market.client, market.client.hub());
+    let end = calls::finalize(hub, TaskId::default(), Bytes::new(), Bytes::from_static(b"data"));
+    assert_eq!(client.calling_back(end.clone()).await, end, "as hubs usually have it");
+    let set = async |gas: u64| {
+        let call = bindings::hub::Hub::setCallbackGasCall { callbackgas: U256::from(gas) };
+        market.owner.execute(TxRequest::call(hub, call.abi_encode())).await.unwrap();
+        client.calling_back(end.clone()).await.gas_limit.unwrap()
+    };
+    let usual = end.gas_limit.unwrap();
+    let more = set(ALLOTTED).await;
+    assert!(more > ALLOTTED / 63 * 64 && more > usual, "{more}");
+    assert!(set(u64::MAX).await <= 1 << 24, "no chain takes more");
 }
 
 #[tokio::test]
