@@ -42,10 +42,10 @@ use crate::failure::{Exit, Failure, OrFail};
 use crate::home::DataDir;
 use crate::keeper;
 use crate::market::Origin;
+use crate::means::{self, Engine};
 use crate::settings::Settings;
 use crate::up::interrupted;
 
-mod containers;
 mod results;
 
 /// Tasks per order, when the offer does not say.
@@ -179,19 +179,15 @@ impl Place {
 
     async fn gateway(self) -> Result<(), Failure> {
         let dir = self.need_data_dir()?;
-        let all_bytes_max = self.settings.get("blobs.max_bytes")?;
-        let limits = blobs::Limits { all_bytes_max, ..blobs::Limits::default() };
+        let policy = means::retention(&self.settings)?;
+        let limits =
+            blobs::Limits { all_bytes_max: policy.all_bytes_max, ..blobs::Limits::default() };
         let blobs = Blobs::open_with(&dir.path().join("blobs"), limits).or_fail(
             "GM-6003",
             Exit::Market,
             "the store of inputs and results cannot be opened",
         )?;
         let origin = self.listen(blobs.router().merge(docs(&[Door::Ipfs]))).await?;
-        let policy = keeper::policy(
-            self.settings.need("blobs.keep_results_days")?,
-            self.settings.need("blobs.keep_inputs_days")?,
-            all_bytes_max,
-        );
         let asked = crate::blobs::configured(&self.settings, blobs.clone()).await;
         let asked = asked.unwrap_or_else(|failure| {
             tracing::warn!(%failure, "nothing is swept until the next start");
@@ -290,20 +286,14 @@ impl Place {
                 scratch.path()
             }
         };
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let cpus = self.settings.get("worker.cpus")?.unwrap_or(cores);
-        let gpus = self.gpus()?;
-        let names: Vec<String> = gpus.iter().map(|gpu| gpu.name.clone()).collect();
-        let containers = containers::choice(&self.settings)?;
-        let usual = sandbox::Config::new(root.join("sandbox"), cpus);
-        let local_images = self.settings.need("worker.local_images")?;
-        let config = sandbox::Config { gpus, containers, local_images, ..usual };
+        let engine = Engine::read(&self.settings)?;
+        let cpus = engine.cpus;
+        let config = engine.sandbox(root.join("sandbox"));
         let sandbox =
             Sandbox::new(&config).or_fail("GM-5012", Exit::Market, "the sandbox does not start")?;
         let signer = self.key("worker.key_file")?;
         let address = signer.address();
-        // Only containers have a use for them.
-        let names = if sandbox.runs(sandbox::Kind::Container) { names } else { Vec::new() };
+        let names = engine.gpu_names(&sandbox);
         let slots = self.settings.get("worker.slots")?.unwrap_or(cpus.saturating_mul(4));
         let config = worker::Config {
             scheduler: self.settings.need("worker.scheduler")?,
@@ -375,21 +365,6 @@ impl Place {
             price_floor: self.settings.get("worker.price_floor")?.unwrap_or(Nrlc::ZERO),
             when_idle,
         })
-    }
-
-    /// The GPUs that programs may be given.
-    fn gpus(&self) -> Result<Vec<sandbox::gpu::Gpu>, Failure> {
-        if !self.settings.need::<bool>("worker.gpus")? {
-            return Ok(Vec::new());
-        }
-        let allow_hooks = self.settings.need("worker.cdi_hooks")?;
-        let dir: Option<PathBuf> = self.settings.get("worker.cdi_dir")?;
-        let usual = sandbox::gpu::Cdi { allow_hooks, ..sandbox::gpu::Cdi::default() };
-        let cdi = match dir {
-            Some(dir) => sandbox::gpu::Cdi { dirs: vec![dir], ..usual },
-            None => usual,
-        };
-        Ok(sandbox::gpu::discover(&cdi))
     }
 
     /// How much of what programs print the scheduler keeps.

@@ -245,6 +245,11 @@ pub struct UpArgs {
     #[arg(long, value_name = "FILE")]
     pub chain_json: Option<PathBuf>,
 
+    /// How long inputs and results are kept, and what runs programs: `blobs.*`, and of `worker.*` what is about
+    /// containers, GPUs, local images and cores.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+
     /// What the market is made of.
     #[command(flatten)]
     pub shape: ShapeArgs,

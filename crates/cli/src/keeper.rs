@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use async_trait::async_trait;
 use blobs::{Blobs, Cid, Keeper, Policy};
 use chain::Client;
 use futures::stream::{StreamExt, TryStreamExt, iter};
-use orders::OrderKind;
+use orders::{OrderKind, task_id};
+use primitives::{DealId, TaskId};
 use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ const FINAL_RATIO: u64 = 10;
 const MARGIN_SECONDS: u64 = 24 * 3_600;
 /// The largest list of a bulk request that is looked into.
 const LIST_BYTES_MAX: u64 = 4 << 20;
+/// The most tasks of open deals that are asked about in one sweep.
+const TASKS_MAX: u64 = 1_000_000;
 const SECONDS_PER_DAY: u64 = 24 * 3_600;
 
 /// How long things are kept by default.
@@ -58,6 +61,8 @@ struct Needs {
     apps: BTreeMap<Address, String>,
     datasets: BTreeMap<Address, String>,
     lists: BTreeSet<String>,
+    /// Bags whose results may be asked for: the deal, its first index and how many.
+    bags: Vec<(DealId, U256, u64)>,
 }
 
 impl Needs {
@@ -87,6 +92,15 @@ impl Needs {
         self.params(&deal.params, &why("an input"));
         self.apps.entry(deal.app.pointer).or_insert_with(|| why("the program"));
         self.datasets.entry(deal.dataset.pointer).or_insert_with(|| why("the dataset"));
+        self.bags.push((deal.id, deal.bot_first, deal.bot_size.saturating_to()));
+    }
+
+    /// Where a task's result is, as its scheduler has put it on the chain. What else may stand there is not ours.
+    fn result(&mut self, task: TaskId, results: &[u8]) {
+        let said = serde_json::from_slice::<Value>(results).ok();
+        if let Some(location) = said.as_ref().and_then(|said| said["location"].as_str()) {
+            self.address(location, &format!("the result of task {task}"));
+        }
     }
 
     fn order(&mut self, published: &Published) {
@@ -116,6 +130,7 @@ impl Keeper for MarketKeeper {
             self.list(&list, &mut needs).await?;
         }
         self.assets(&mut needs).await.map_err(|error| error.to_string())?;
+        self.results(&mut needs).await?;
         Ok(needs.found)
     }
 }
@@ -214,6 +229,30 @@ impl MarketKeeper {
         }
         Ok(())
     }
+
+    /// A scheduler that runs apart adds results as anybody adds a file, so only the chain tells that they are results.
+    async fn results(&self, needs: &mut Needs) -> Result<(), String> {
+        let bags = std::mem::take(&mut needs.bags);
+        let count = bags.iter().fold(0_u64, |sum, (.., size)| sum.saturating_add(*size));
+        if count > TASKS_MAX {
+            return Err(format!(
+                "open deals have {count} tasks, too many to ask about their results"
+            ));
+        }
+        let tasks = bags.into_iter().flat_map(|(deal, first, size)| {
+            (0..size).map(move |index| task_id(deal, first.saturating_add(U256::from(index))))
+        });
+        let reads = iter(tasks).map(|task| async move {
+            Ok::<_, chain::Error>((task, self.client.task(task).await?.results))
+        });
+        let mut reads = reads.buffer_unordered(ASK_AT_ONCE);
+        while let Some((task, results)) =
+            reads.try_next().await.map_err(|error| error.to_string())?
+        {
+            needs.result(task, &results);
+        }
+        Ok(())
+    }
 }
 
 /// An asset that the chain does not know has no place.
@@ -270,5 +309,19 @@ mod tests {
         check(&format!("https://gateway.example/ipfs/{id}/file?x#sha256=00"), true);
         check(id, false);
         check("https://elsewhere.example/file", false);
+    }
+
+    #[test]
+    fn a_result_is_needed_where_the_chain_says_that_it_is() {
+        let id = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG";
+        let check = |results: &str, expected: usize| {
+            let mut needs = Needs::default();
+            needs.result(TaskId::default(), results.as_bytes());
+            assert_eq!(needs.found.len(), expected, "{results}");
+        };
+        check(&format!(r#"{{ "storage": "ipfs", "location": "/ipfs/{id}" }}"#), 1);
+        check(r#"{ "storage": "ethereum", "location": "0x00" }"#, 0);
+        check(r#"{ "storage": "ipfs", "location": [] }"#, 0);
+        check("", 0);
     }
 }

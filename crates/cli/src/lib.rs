@@ -12,6 +12,7 @@ pub mod failure;
 pub mod home;
 mod keeper;
 pub mod market;
+mod means;
 pub mod offers;
 pub mod order;
 pub mod progress;

@@ -52,6 +52,7 @@ use crate::args::ShapeArgs;
 use crate::failure::{Exit, Failure, OrFail, chain_of};
 use crate::home::DataDir;
 use crate::keeper::{self, MarketKeeper};
+use crate::means::Engine;
 use crate::purchase::Access;
 use founding::Founded;
 pub(crate) use origin::Origin;
@@ -93,6 +94,10 @@ pub struct MarketConfig {
     pub block_time_ms: Option<u64>,
     /// Whether trusted execution may be simulated even where others than this machine can use it.
     pub simulate_tee_in_public: bool,
+    /// How long inputs and results are kept.
+    pub(crate) retention: blobs::Policy,
+    /// What runs programs.
+    pub(crate) engine: Engine,
 }
 
 impl MarketConfig {
@@ -114,6 +119,8 @@ impl MarketConfig {
             checks: shape.canary_rate,
             block_time_ms: shape.block_time_ms,
             simulate_tee_in_public: false,
+            retention: keeper::policy(keeper::KEEP_DAYS, keeper::KEEP_DAYS, None),
+            engine: Engine::default(),
         }
     }
 }
@@ -149,7 +156,7 @@ impl Market {
         let ground = Ground::lay(&config).await?;
         let founded = ground.founded(&config).await?;
         let mut services = Services::start(&ground, &founded, &config).await?;
-        let description = services.open(&ground, &founded).await?;
+        let description = services.open(&ground, &founded, config.retention).await?;
         services.ready(&ground, &founded, &config).await?;
         let Services { schedulers, workers, client, .. } = services;
         Ok(Self {
@@ -366,7 +373,9 @@ impl Services {
         config: &MarketConfig,
     ) -> Result<Self, Failure> {
         let client = ground.client(founded.contracts.hub).await?;
-        let blobs = Blobs::open(&ground.place(config, "blobs")?).or_fail(
+        let all_bytes_max = config.retention.all_bytes_max;
+        let limits = blobs::Limits { all_bytes_max, ..blobs::Limits::default() };
+        let blobs = Blobs::open_with(&ground.place(config, "blobs")?, limits).or_fail(
             "GM-6003",
             Exit::Market,
             "the store of results cannot be opened",
@@ -448,15 +457,19 @@ impl Services {
     }
 
     /// Lets the services' routes in and gives the market's description.
-    async fn open(&self, ground: &Ground, founded: &Founded) -> Result<Description, Failure> {
+    async fn open(
+        &self,
+        ground: &Ground,
+        founded: &Founded,
+        retention: blobs::Policy,
+    ) -> Result<Description, Failure> {
         let keeper = MarketKeeper {
             market: self.market.clone(),
             client: self.client.clone(),
             blobs: self.blobs.clone(),
         };
-        let policy = keeper::policy(keeper::KEEP_DAYS, keeper::KEEP_DAYS, None);
         let stop = ground.stop.clone();
-        tokio::spawn(keeper::keep(self.blobs.clone(), Some(keeper), policy, stop));
+        tokio::spawn(keeper::keep(self.blobs.clone(), Some(keeper), retention, stop));
         let described: Arc<OnceLock<Description>> = Arc::default();
         let schedulers = self.schedulers.iter();
         let routes = Router::new()
@@ -500,15 +513,15 @@ impl Services {
         founded: &Founded,
         config: &MarketConfig,
     ) -> Result<(), Failure> {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let place = ground.place(config, "workers")?;
-        let sandbox = Sandbox::new(&sandbox::Config::new(place.join("sandbox"), cores)).or_fail(
+        let sandbox = Sandbox::new(&config.engine.sandbox(place.join("sandbox"))).or_fail(
             "GM-5012",
             Exit::Market,
             "the sandbox does not start",
         )?;
         let store = ground.store(config, "workers").await?;
-        let place = Workplace { dir: &place, sandbox, store };
+        let gpus = config.engine.gpu_names(&sandbox);
+        let place = Workplace { dir: &place, sandbox, store, gpus };
         let honest = config.workers - config.liars;
         self.start_workers(ground, founded, 0..honest, false, &place).await?;
         self.all_there_in_time().await?;
@@ -544,7 +557,10 @@ impl Services {
                     store: place.store.clone(),
                     dir: place.dir.join(format!("{pool}-{number}")),
                     slots: SLOTS,
-                    machine: worker::Machine::default(),
+                    machine: worker::Machine {
+                        gpus: place.gpus.clone(),
+                        ..worker::Machine::default()
+                    },
                     drain: Duration::ZERO,
                     allow_private: false,
                     tee: if self.vault.is_simulated() {
@@ -640,6 +656,7 @@ struct Workplace<'a> {
     dir: &'a Path,
     sandbox: Sandbox,
     store: Store,
+    gpus: Vec<String>,
 }
 
 fn stopped(what: &str) -> Failure {

@@ -13,21 +13,27 @@ use crate::args::UpArgs;
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home::{self, DataDir, Running};
 use crate::market::{Market, MarketConfig};
+use crate::means::{self, Engine};
 use crate::progress::Talk;
+use crate::settings::Settings;
 
 /// Starts the market, says what it is when it is ready, and runs until it is told to stop.
 ///
 /// # Errors
-/// If it cannot start: the data directory, the port, the chain.
+/// GM-5015 settings; or it cannot start: the data directory, the port, the chain.
 pub async fn up(args: UpArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let talk = Talk::new(args.json);
     let path = args.data_dir.clone().unwrap_or_else(|| home::home().join("market"));
+    let settings = Settings::load(args.service.config.as_deref(), &args.service.set)?;
+    let (retention, engine) = (means::retention(&settings)?, Engine::read(&settings)?);
     let data_dir = DataDir::open(&path, args.fresh)?;
     if !args.host.is_loopback() {
         talk.say("warning: anyone who reaches this address can spend the development accounts");
     }
     let config = MarketConfig {
+        retention,
+        engine,
         data_dir: Some(data_dir),
         simulate_tee_in_public: args.simulate_tee_in_public,
         ..MarketConfig::of(&args.shape, args.host, args.port)

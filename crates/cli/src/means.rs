@@ -1,0 +1,108 @@
+//! What an operator gives: what runs programs on this machine, and how long inputs and results are kept. By the same
+//! settings for services apart and for a market in one process.
+
+use std::path::PathBuf;
+
+use blobs::Policy;
+use sandbox::gpu::{Cdi, Gpu};
+use sandbox::{Containers, Kind, Sandbox};
+
+use crate::failure::{Exit, Failure};
+use crate::keeper;
+use crate::settings::Settings;
+
+/// What runs programs, and on how many cores.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    /// Programs that compute at once.
+    pub(crate) cpus: usize,
+    containers: Containers,
+    local_images: bool,
+    gpus: Vec<Gpu>,
+}
+
+impl Engine {
+    /// What the settings ask for.
+    ///
+    /// # Errors
+    /// GM-5015 they make no sense.
+    pub(crate) fn read(settings: &Settings) -> Result<Self, Failure> {
+        Ok(Self {
+            cpus: settings.get("worker.cpus")?.unwrap_or_else(cores),
+            containers: containers(settings)?,
+            local_images: settings.need("worker.local_images")?,
+            gpus: gpus(settings)?,
+        })
+    }
+
+    /// How to start it.
+    pub(crate) fn sandbox(&self, dir: PathBuf) -> sandbox::Config {
+        sandbox::Config {
+            gpus: self.gpus.clone(),
+            containers: self.containers.clone(),
+            local_images: self.local_images,
+            ..sandbox::Config::new(dir, self.cpus)
+        }
+    }
+
+    /// The names of its GPUs, as far as the sandbox has a use for them.
+    pub(crate) fn gpu_names(&self, sandbox: &Sandbox) -> Vec<String> {
+        // Only containers have.
+        let used = self.gpus.iter().filter(|_| sandbox.runs(Kind::Container));
+        used.map(|gpu| gpu.name.clone()).collect()
+    }
+}
+
+/// As without any setting.
+impl Default for Engine {
+    fn default() -> Self {
+        let sandbox::Config { gpus, containers, local_images, .. } =
+            sandbox::Config::new(PathBuf::new(), 1);
+        Self { cpus: cores(), containers, local_images, gpus }
+    }
+}
+
+/// How long inputs and results are kept, and how much of them.
+///
+/// # Errors
+/// GM-5015 the settings make no sense.
+pub(crate) fn retention(settings: &Settings) -> Result<Policy, Failure> {
+    Ok(keeper::policy(
+        settings.need("blobs.keep_results_days")?,
+        settings.need("blobs.keep_inputs_days")?,
+        settings.get("blobs.max_bytes")?,
+    ))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+fn containers(settings: &Settings) -> Result<Containers, Failure> {
+    let choice: String = settings.need("worker.containers")?;
+    match &*choice {
+        "auto" => Ok(Containers::Auto),
+        "oci" => Ok(Containers::Oci),
+        "docker" => Ok(Containers::Daemon(settings.get("worker.docker_socket")?)),
+        "off" => Ok(Containers::Off),
+        _ => {
+            let wrong = format!("worker.containers = \"{choice}\" makes no sense");
+            Err(Failure::new("GM-5015", Exit::Usage, wrong).fix("auto, oci, docker or off"))
+        }
+    }
+}
+
+/// The GPUs that programs may be given.
+fn gpus(settings: &Settings) -> Result<Vec<Gpu>, Failure> {
+    if !settings.need::<bool>("worker.gpus")? {
+        return Ok(Vec::new());
+    }
+    let allow_hooks = settings.need("worker.cdi_hooks")?;
+    let dir: Option<PathBuf> = settings.get("worker.cdi_dir")?;
+    let usual = Cdi { allow_hooks, ..Cdi::default() };
+    let cdi = match dir {
+        Some(dir) => Cdi { dirs: vec![dir], ..usual },
+        None => usual,
+    };
+    Ok(sandbox::gpu::discover(&cdi))
+}
