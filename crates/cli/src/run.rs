@@ -7,10 +7,12 @@
 //! Everything that can be refused without a market is refused before one is looked for, and everything that can be
 //! refused without money before any is locked.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
+use wire::scheduler::PoolReputation;
 
 use crate::args::RunArgs;
 use crate::failure::{Exit, Failure};
@@ -83,6 +85,9 @@ async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failu
         offer.price(),
         purchase.app_price()
     ));
+    if let Some(known) = access.schedulers().reputation(offer.workerpool()).await {
+        talk.say(format!("history   {}", history(&known)));
+    }
     talk.say(format!("limits    {}", purchase.limits().await?));
     let matched = purchase.buy(&offer).await?;
     talk.say(format!("deal      {}", matched.deal()));
@@ -135,6 +140,23 @@ fn show_offers(offers: &[(Offer, Verdict)], talk: &Talk) {
     }
 }
 
+/// A workerpool's past, in its scheduler's own words: nobody else vouches for it.
+fn history(known: &PoolReputation) -> String {
+    let past = &known.total;
+    if past.completed == 0 {
+        return "no results yet".to_owned();
+    }
+    let lost = past.unrevealed.saturating_add(past.withheld).saturating_add(past.lost);
+    let mut text = format!(
+        "{} results, {} of them confirmed by a second worker, {} wrong, {lost} never brought",
+        past.completed, past.confirmed, past.wrong
+    );
+    if let Some(seconds) = past.run_seconds_median {
+        let _ = write!(text, "; {seconds} s as a rule");
+    }
+    text + " (says its scheduler)"
+}
+
 /// stdout gets what the program said, or the whole outcome as JSON; stderr the receipt.
 fn answer(args: &RunArgs, outcome: &Outcome, talk: &Talk) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
@@ -184,5 +206,42 @@ fn interrupted_failure(own_market: bool) -> Failure {
         failure
             .because("a deal that was made goes on without us")
             .fix("gristmill task show TASK tells what became of it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::scheduler::Reputation;
+
+    use super::*;
+
+    fn check(total: Reputation, expected: &str) {
+        let known = PoolReputation {
+            workerpool: alloy_primitives::Address::ZERO,
+            canary_rate_ppm: 0,
+            total,
+            canaries_passed: 0,
+            canaries_failed: 0,
+            workers: Vec::new(),
+        };
+        assert_eq!(history(&known), expected);
+    }
+
+    #[test]
+    fn a_workerpools_past_is_one_line() {
+        check(Reputation::default(), "no results yet");
+        let past = Reputation {
+            completed: 40,
+            confirmed: 3,
+            wrong: 1,
+            withheld: 1,
+            lost: 1,
+            run_seconds_median: Some(2),
+            ..Reputation::default()
+        };
+        check(
+            past,
+            "40 results, 3 of them confirmed by a second worker, 1 wrong, 2 never brought; 2 s as a rule (says its scheduler)",
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! A market within reach, with clients for each of its parts.
 
+use std::time::Duration;
+
 use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
 use chain::Client;
@@ -10,10 +12,13 @@ use wire::ClientError;
 use wire::description::Description;
 use wire::ipfs::IpfsClient;
 use wire::market::MarketClient;
-use wire::scheduler::{LogNews, SchedulerClient, TaskLogs, TaskModel};
+use wire::scheduler::{LogNews, PoolReputation, SchedulerClient, TaskLogs, TaskModel};
 
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home;
+
+/// What is nice to know is not waited for.
+const REPUTATION_WAIT: Duration = Duration::from_secs(2);
 
 /// A market within reach, with clients for each of its parts.
 #[derive(Clone)]
@@ -178,6 +183,19 @@ impl Schedulers {
             }
         }
         Err(refused.unwrap_or_else(|| ClientError::Unsendable("no scheduler is known".to_owned())))
+    }
+
+    /// What is known of that workerpool's workers, if its scheduler is here and soon says.
+    pub async fn reputation(&self, workerpool: Address) -> Option<PoolReputation> {
+        let ask = async {
+            for scheduler in &self.0 {
+                if let Ok(Some(known)) = scheduler.reputation(workerpool).await {
+                    return Some(known);
+                }
+            }
+            None
+        };
+        tokio::time::timeout(REPUTATION_WAIT, ask).await.ok().flatten()
     }
 
     /// The task, if one of them knows it.

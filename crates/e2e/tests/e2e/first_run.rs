@@ -12,7 +12,9 @@ async fn the_first_command_prints_the_programs_output_and_a_receipt() -> Result<
     assert!(ran.stdout.contains("alice"), "{}", ran.stdout);
     let offers = ran.stderr.lines().filter(|line| line.starts_with("offer")).count();
     assert!(offers >= 2, "several offers compete: {}", ran.stderr);
-    for said in ["chosen", "receipt", "deal", "consensus", "on chain", "paid to", "gas", "time"] {
+    for said in
+        ["chosen", "history", "receipt", "deal", "consensus", "on chain", "paid to", "gas", "time"]
+    {
         assert!(ran.stderr.contains(said), "nothing of '{said}': {}", ran.stderr);
     }
     Ok(())
