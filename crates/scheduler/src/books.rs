@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use chain::{ChainEvent, MarketEvent};
-use primitives::{DealId, TaskId, UnixSeconds};
-use tasks::{Action, Blame, Event, Failure, Replica, ReplicaState, Report, Status, Task};
+use primitives::{DealId, ResultHash, TaskId, UnixSeconds};
+use tasks::{Action, Blame, Event, Failure, Replica, ReplicaState, Report, Status, Task, Upload};
 use wire::link::{Capabilities, Enclave, RunFailure, SETTLE_MAX, ToScheduler, ToWorker};
 
 use crate::checks::Policy;
@@ -80,6 +80,8 @@ pub(crate) struct Entry {
     peers: Vec<Peer>,
     /// What the chain did to it, to begin again from when the chain takes some of it back.
     log: Vec<Logged>,
+    /// What workers had brought when the chain took some of it back: they do not have it any more, and it is where it was.
+    brought: BTreeMap<Address, (ResultHash, Upload)>,
     /// When it is its deal's turn: the lowest comes first.
     turn: u64,
     /// First come first served.
@@ -595,6 +597,7 @@ impl Books {
         entry.keep(block.number, &event.event);
         let before = entry.task.status();
         self.drive(then, task, its, effects);
+        self.bring_again(then, task, effects);
         if let Some(entry) = self.entries.get_mut(&task) {
             entry.receipt(before, event.tx, block.number);
         }
@@ -788,6 +791,7 @@ impl Books {
         entry.log.retain(|logged| logged.block <= block);
         entry.receipts.retain(|(.., at)| *at <= block);
         entry.results = None;
+        entry.remember_uploads();
         entry.task =
             Task::new(id, entry.deal.id, entry.task.index, entry.deal.terms(), self.limits.task);
         entry.initialized_block = entry.replay();
@@ -795,6 +799,23 @@ impl Books {
         self.entries.insert(id, entry);
         if self.live {
             self.drive(start, id, Event::Noticed, effects);
+        }
+        self.bring_again(start, id, effects);
+    }
+
+    /// What was brought before a reorganisation counts as soon as the contribution is on the chain again.
+    fn bring_again(&mut self, now: UnixSeconds, id: TaskId, effects: &mut Vec<Effect>) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let fits = |(worker, (hash, upload)): (&Address, &(ResultHash, Upload))| {
+            let replica = entry.task.replica(*worker)?;
+            let wanted =
+                replica.counts() && replica.hash == Some(*hash) && replica.upload.is_none();
+            let Upload { location, callback_data } = upload.clone();
+            wanted.then_some(Event::Uploaded { worker: *worker, location, callback_data })
+        };
+        let again: Vec<_> = entry.brought.iter().filter_map(fits).collect();
+        for event in again {
+            self.drive(now, id, event, effects);
         }
     }
 
@@ -945,6 +966,7 @@ impl Entry {
             receipts: Vec::new(),
             outputs: BTreeMap::new(),
             streamed: BTreeSet::new(),
+            brought: BTreeMap::new(),
             peers: Vec::new(),
             log: Vec::new(),
             turn: 0,
@@ -987,6 +1009,14 @@ impl Entry {
     }
 
     /// Records the whole log in a new task. The block of the initialisation, 0 if there is none.
+    fn remember_uploads(&mut self) {
+        for replica in self.task.replicas() {
+            if let (Some(hash), Some(upload)) = (replica.hash, &replica.upload) {
+                self.brought.insert(replica.worker, (hash, upload.clone()));
+            }
+        }
+    }
+
     fn replay(&mut self) -> u64 {
         let mut initialized_block = 0;
         for logged in &self.log {

@@ -133,6 +133,14 @@ impl Scene {
                 };
                 self.books.said(now, who(name), said)
             }
+            ["uploaded", name, task] => {
+                let said = ToScheduler::Uploaded {
+                    task_id: self.task(task),
+                    location: "/ipfs/its-result".to_owned(),
+                    callback_data: Bytes::new(),
+                };
+                self.books.said(now, who(name), said)
+            }
             ["failed", name, task] => {
                 let failure = RunFailure {
                     failure: wire::Failure::new("GM-1001", "the program trapped", "mend it"),
@@ -609,6 +617,52 @@ fn a_worker_that_cannot_settle_is_served_as_ever() {
             deal 1 trust 1 size 1 batch -> [initialize 1/0, 1: assign 1/0]
             initialized 1/0 -> []
             computed 1 1/0 A -> [1: grant 1/0]"#]],
+    );
+}
+
+#[test]
+fn what_was_brought_before_a_reorganisation_need_not_be_brought_again() {
+    check(
+        true,
+        "joins 1 slots 1
+         joins 2 slots 1
+         deal 1 trust 2 size 1
+         initialized 1/0
+         computed 1 1/0 A
+         computed 2 1/0 A
+         contributed 1/0 1 A
+         contributed 1/0 2 A
+         consensus 1/0 A
+         revealed 1/0 1
+         uploaded 1 1/0
+         revealed 1/0 2
+         finalized 1/0
+         rewind 2
+         contributed 1/0 2 A
+         contributed 1/0 1 A
+         consensus 1/0 A
+         revealed 1/0 2
+         revealed 1/0 1",
+        &expect![[r#"
+            joins 1 slots 1 -> []
+            joins 2 slots 1 -> []
+            deal 1 trust 2 size 1 -> [initialize 1/0, 2: assign 1/0, 1: assign 1/0]
+            initialized 1/0 -> []
+            computed 1 1/0 A -> []
+            computed 2 1/0 A -> [1: grant 1/0]
+            contributed 1/0 1 A -> []
+            contributed 1/0 2 A -> []
+            consensus 1/0 A -> [1: reveal 1/0, 2: reveal 1/0]
+            revealed 1/0 1 -> []
+            uploaded 1 1/0 -> []
+            revealed 1/0 2 -> [finalize 1/0]
+            finalized 1/0 -> [1: release 1/0, 2: release 1/0]
+            rewind 2 -> [1: release 1/0, 2: release 1/0, 2: assign 1/0, 1: assign 1/0]
+            contributed 1/0 2 A -> []
+            contributed 1/0 1 A -> []
+            consensus 1/0 A -> [1: reveal 1/0, 2: reveal 1/0]
+            revealed 1/0 2 -> []
+            revealed 1/0 1 -> [finalize 1/0]"#]],
     );
 }
 
