@@ -81,7 +81,7 @@ pub(crate) struct Entry {
     /// What the chain did to it, to begin again from when the chain takes some of it back.
     log: Vec<Logged>,
     /// What workers had brought when the chain took some of it back: they do not have it any more, and it is where it was.
-    brought: BTreeMap<Address, (ResultHash, Upload)>,
+    brought: BTreeMap<ResultHash, Upload>,
     /// When it is its deal's turn: the lowest comes first.
     turn: u64,
     /// First come first served.
@@ -803,18 +803,16 @@ impl Books {
         self.bring_again(start, id, effects);
     }
 
-    /// What was brought before a reorganisation counts as soon as the contribution is on the chain again.
+    /// What was brought before a reorganisation counts as soon as a contribution of the same result is on the chain again,
+    /// whoever's it is: whoever brought it may have come too late this time.
     fn bring_again(&mut self, now: UnixSeconds, id: TaskId, effects: &mut Vec<Effect>) {
         let Some(entry) = self.entries.get(&id) else { return };
-        let fits = |(worker, (hash, upload)): (&Address, &(ResultHash, Upload))| {
-            let replica = entry.task.replica(*worker)?;
-            let wanted =
-                replica.counts() && replica.hash == Some(*hash) && replica.upload.is_none();
-            let Upload { location, callback_data } = upload.clone();
-            wanted.then_some(Event::Uploaded { worker: *worker, location, callback_data })
-        };
-        let again: Vec<_> = entry.brought.iter().filter_map(fits).collect();
-        for event in again {
+        let waits = |replica: &&Replica| replica.counts() && replica.upload.is_none();
+        let again = entry.task.replicas().filter(waits).filter_map(|replica| {
+            let Upload { location, callback_data } = entry.brought.get(&replica.hash?)?.clone();
+            Some(Event::Uploaded { worker: replica.worker, location, callback_data })
+        });
+        for event in again.collect::<Vec<_>>() {
             self.drive(now, id, event, effects);
         }
     }
@@ -1012,7 +1010,7 @@ impl Entry {
     fn remember_uploads(&mut self) {
         for replica in self.task.replicas() {
             if let (Some(hash), Some(upload)) = (replica.hash, &replica.upload) {
-                self.brought.insert(replica.worker, (hash, upload.clone()));
+                self.brought.insert(hash, upload.clone());
             }
         }
     }

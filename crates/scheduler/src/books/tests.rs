@@ -639,10 +639,8 @@ fn what_was_brought_before_a_reorganisation_need_not_be_brought_again() {
          finalized 1/0
          rewind 2
          contributed 1/0 2 A
-         contributed 1/0 1 A
          consensus 1/0 A
-         revealed 1/0 2
-         revealed 1/0 1",
+         revealed 1/0 2",
         &expect![[r#"
             joins 1 slots 1 -> []
             joins 2 slots 1 -> []
@@ -659,10 +657,8 @@ fn what_was_brought_before_a_reorganisation_need_not_be_brought_again() {
             finalized 1/0 -> [1: release 1/0, 2: release 1/0]
             rewind 2 -> [1: release 1/0, 2: release 1/0, 2: assign 1/0, 1: assign 1/0]
             contributed 1/0 2 A -> []
-            contributed 1/0 1 A -> []
-            consensus 1/0 A -> [1: reveal 1/0, 2: reveal 1/0]
-            revealed 1/0 2 -> []
-            revealed 1/0 1 -> [finalize 1/0]"#]],
+            consensus 1/0 A -> [1: release 1/0, 2: reveal 1/0]
+            revealed 1/0 2 -> [finalize 1/0]"#]],
     );
 }
 
