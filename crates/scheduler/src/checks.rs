@@ -4,10 +4,13 @@
 //! only to the scheduler, which compares before it lets anyone in. The requester pays what it would have paid. One of those
 //! who agree is paid, by lot; the others have worked for their reputation, which is how a newcomer comes by one.
 //!
-//! **How often.** A worker that was confirmed `k` times in a row is checked with probability `2 / (2 + k)`, and never less
+//! **How often.** A worker that was confirmed `k` times in a row, [`PROBATION`] at least, is checked with probability `2 / (2 + k)`, and never less
 //! often than `rate`. One that starts to cheat then is caught after `(2 + k) / 2` tasks in the mean, the last of which is not
 //! paid; to come so far it has worked `k` times for half the pay. So what it can save by cheating, `(2 + k) / 2` runs, is less
 //! than the `1 + k / 2` prices it has missed, as long as a run costs less than it earns. After that it is barred.
+//!
+//! The first [`PROBATION`] results are confirmed without exception: two of one mind that happen to meet once have gained nothing
+//! by it.
 //!
 //! **Known answers.** The digest of a task that was confirmed is the answer to every later task of the same program, arguments
 //! and index; a worker that says something else is checked at once. Only programs whose result hangs on nothing else can be
@@ -20,6 +23,9 @@ use alloy_primitives::{B256, keccak256};
 use primitives::ResultDigest;
 
 use crate::reputation::{Record, Standing};
+
+/// So many confirmations in a row come before any unchecked work.
+pub const PROBATION: u64 = 8;
 
 /// The largest rate: every task.
 pub const MILLION: u32 = 1_000_000;
@@ -72,6 +78,9 @@ impl Policy {
     pub fn share_of(self, record: &Record) -> u32 {
         if self.rate_millionths == 0 {
             return 0;
+        }
+        if record.streak < PROBATION {
+            return MILLION;
         }
         let share = 2 * u64::from(MILLION) / record.streak.saturating_add(2);
         u32::try_from(share).unwrap_or(MILLION).max(self.rate_millionths)
@@ -173,8 +182,8 @@ mod tests {
         let policy = Policy::default();
         let share = |times| policy.share_of(&confirmed(times));
         assert_eq!(
-            [0, 1, 2, 8, 38, 99].map(share),
-            [1_000_000, 666_666, 500_000, 200_000, 50_000, 50_000]
+            [0, 1, 7, 8, 38, 99].map(share),
+            [1_000_000, 1_000_000, 1_000_000, 200_000, 50_000, 50_000]
         );
         assert_eq!(policy.proof(), 38);
         assert_eq!(policy.standing(&confirmed(37)), Standing::New);
@@ -185,7 +194,7 @@ mod tests {
     fn one_lie_is_remembered_for_long() {
         let policy = Policy::default();
         let mut record = confirmed(200);
-        record.learn(Lesson::Wrong { canary: true });
+        record.learn(Lesson::Wrong { canary: true, close: false });
         assert_eq!(
             (policy.standing(&record), policy.share_of(&record)),
             (Standing::Barred, MILLION)

@@ -56,7 +56,7 @@ mod tests {
     async fn what_is_known_survives() {
         let (store, pool) = (Store::in_memory().await.unwrap(), Address::repeat_byte(9));
         let (worker, mut record) = (Address::repeat_byte(1), Record::default());
-        record.learn(Lesson::Wrong { canary: true });
+        record.learn(Lesson::Wrong { canary: true, close: false });
         let mut ledger = Ledger::kept(record.clone(), [(worker, record)], 7);
         assert_eq!(changes(&mut ledger, pool), (Vec::new(), Vec::new()));
 

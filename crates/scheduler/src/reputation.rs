@@ -10,14 +10,17 @@
 //!
 //! A worker is believed as far as it was *confirmed*: found what another worker found too. One that was wrong is
 //! [`Barred`](Standing::Barred): it computes only where its stake answers for it, until it was confirmed often enough again.
+//! Where the vote was close, the one that lost may be the one that was right: that is a *doubt*, and only a second one, before
+//! it was confirmed some times in a row, bars it. So a few liars who happen to meet cannot drive honest workers out.
 //! A new wallet starts at the bottom, so leaving one behind is no way out. [`checks`](crate::checks) says how often whose
 //! results are confirmed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
 use tasks::{Blame, Replica, ReplicaState, Status, Task};
+use verdict::Confidence;
 
 /// How far a worker is trusted.
 #[derive(
@@ -51,6 +54,8 @@ pub enum Lesson {
     Wrong {
         /// Whether the deal asked for one worker only.
         canary: bool,
+        /// Whether the winner, against what this one said, is believed less than [`CERTAIN_TRUST`] asks for.
+        close: bool,
     },
     /// It said two different things.
     Equivocated,
@@ -67,7 +72,7 @@ pub enum Lesson {
 }
 
 impl Lesson {
-    /// Whether it shows dishonesty, rather than bad luck.
+    /// Whether it may show dishonesty.
     pub fn is_fraud(self) -> bool {
         matches!(self, Self::Wrong { .. } | Self::Equivocated | Self::FalseAlarm)
     }
@@ -111,7 +116,8 @@ fn of_replica(task: &Task, replica: &Replica) -> Vec<Lesson> {
 fn of_result(task: &Task, replica: &Replica, won: bool) -> Vec<Lesson> {
     let canary = task.is_checked();
     if !won {
-        return vec![Lesson::Wrong { canary }];
+        let close = task.confidence() <= Confidence::asked(U256::from(CERTAIN_TRUST));
+        return vec![Lesson::Wrong { canary, close }];
     }
     let mut lessons = Vec::new();
     let agreeing = task.replicas().filter(|other| other.hash == replica.hash).count();
@@ -145,6 +151,10 @@ fn of_no_result(task: &Task, replica: &Replica) -> Option<Lesson> {
 const LATENCIES_MAX: usize = 32;
 /// Confirmations after which a worker that was wrong is let back.
 const ATONED: u64 = 100;
+/// The trust that a vote must be worth to bar those who lost it at once.
+pub const CERTAIN_TRUST: u64 = 4;
+/// Confirmations in a row after which a lost close vote is forgiven.
+const FORGIVEN: u64 = 4;
 
 /// What is known of a worker, or of a workerpool: all its workers together.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -160,6 +170,8 @@ pub struct Record {
     pub canaries_failed: u64,
     /// Wrong results in all.
     pub wrong: u64,
+    /// Such of them as count as bad luck: the vote was close, and it lost no other shortly before.
+    pub doubted: u64,
     /// Tasks of which it said two different things.
     pub equivocated: u64,
     /// Failures that only it saw.
@@ -174,6 +186,8 @@ pub struct Record {
     pub failed: u64,
     /// Confirmations since it was last wrong.
     pub streak: u64,
+    /// Whether it lost a close vote not long ago.
+    is_doubted: bool,
     /// The last run times, in seconds, oldest first.
     latencies: Vec<u32>,
 }
@@ -189,10 +203,14 @@ impl Record {
             Lesson::Confirmed { canary } => {
                 self.canaries_passed = self.canaries_passed.saturating_add(u64::from(canary));
                 self.streak = self.streak.saturating_add(1);
+                self.is_doubted &= self.streak < FORGIVEN;
                 &mut self.confirmed
             }
-            Lesson::Wrong { canary } => {
+            Lesson::Wrong { canary, close } => {
                 self.canaries_failed = self.canaries_failed.saturating_add(u64::from(canary));
+                let is_luck = close && !self.is_doubted;
+                self.doubted = self.doubted.saturating_add(u64::from(is_luck));
+                self.is_doubted = is_luck;
                 &mut self.wrong
             }
             Lesson::Equivocated => &mut self.equivocated,
@@ -210,12 +228,13 @@ impl Record {
 
     /// Tasks in which it was dishonest.
     pub fn frauds(&self) -> u64 {
-        self.wrong.saturating_add(self.equivocated).saturating_add(self.false_alarms)
+        let wrong = self.wrong.saturating_sub(self.doubted);
+        wrong.saturating_add(self.equivocated).saturating_add(self.false_alarms)
     }
 
     /// Tasks in which it let others down, whether it meant to or not.
     pub fn faults(&self) -> u64 {
-        [self.frauds(), self.unrevealed, self.withheld, self.lost, self.failed]
+        [self.frauds(), self.doubted, self.unrevealed, self.withheld, self.lost, self.failed]
             .into_iter()
             .fold(0, u64::saturating_add)
     }

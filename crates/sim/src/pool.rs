@@ -401,9 +401,11 @@ impl Market<'_> {
         let it = &mut self.pools[pool];
         let slot = &mut it.slots[place];
         slot.peers = Vec::new();
-        for (address, lesson) in it.ledger.learn(u64::from(slot.block), &slot.task) {
+        let lessons = it.ledger.learn(u64::from(slot.block), &slot.task);
+        for (address, lesson) in lessons {
             let who = who_of(address);
             if lesson.is_fraud()
+                && self.opinion(pool, address).0 == Standing::Barred
                 && let Some(worker) = self.worker_of[who as usize]
             {
                 self.next_wallet(worker, who);

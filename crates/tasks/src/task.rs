@@ -125,6 +125,8 @@ struct Count {
     candidates: Vec<Candidate>,
 }
 
+/// The trust of a vote on a result that is checked. Two fresh workers who agree make it.
+const CHECK_TRUST: U256 = U256::from_limbs([4, 0, 0, 0]);
 /// How often a task is settled together with others; then it goes on by itself.
 const SETTLEMENTS_MAX: u32 = 2;
 /// The units of time that winners have to reveal.
@@ -323,7 +325,8 @@ impl Task {
     /// What is lacking to those who have a result.
     fn found(&self, count: &Count) -> Option<Quorum> {
         let Count { ballot, contributed, candidates } = count;
-        late::quorum(ballot, contributed, candidates, self.agreeing_min())
+        let ballot = ballot.clone().asking(self.trust_counted());
+        late::quorum(&ballot, contributed, candidates, self.agreeing_min())
     }
 
     /// The same if those who compute agree.
@@ -684,7 +687,9 @@ impl Task {
 
     /// Before the consensus: give up if it must be, initialise, let workers in.
     fn gather(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
-        if let Some(failure) = self.verdict_of_failures(now) {
+        let decision = self.decide();
+        let hopeless = || (decision == Decision::Hopeless).then(hopeless);
+        if let Some(failure) = self.verdict_of_failures(now).or_else(hopeless) {
             return self.doom(now, failure, actions);
         }
         if self.status == Status::Received {
@@ -699,7 +704,7 @@ impl Task {
             }
             return;
         }
-        if let Decision::Authorize { winner, order, .. } = self.decide() {
+        if let Decision::Authorize { winner, order, .. } = decision {
             self.grant(now, winner, &order, actions);
         }
     }
@@ -724,14 +729,19 @@ impl Task {
     }
 
     fn decide(&self) -> Decision {
-        let Some(Count { ballot, contributed, candidates }) = self.count() else {
-            return Decision::Hopeless;
-        };
+        let Some(count) = self.count() else { return Decision::Hopeless };
         // What is let in already is enough: wait for the chain to say so.
-        if let Ok(Some(winner)) = ballot.consensus() {
+        if let Ok(Some(winner)) = count.ballot.consensus() {
             let (order, dissent, spare) = (Vec::new(), Vec::new(), Vec::new());
             return Decision::Authorize { winner, order, dissent, spare };
         }
+        if self.check == Check::Open {
+            let Some(found) = self.found(&count) else { return Decision::Hopeless };
+            if !found.is_met() {
+                return Decision::NeedMore(found.fewest([]).unwrap_or(1));
+            }
+        }
+        let Count { ballot, contributed, candidates } = count;
         match decide(&ballot, &contributed, &candidates, self.agreeing_min()) {
             Decision::NeedMore(more) if more > self.limits.replicas_max => Decision::Hopeless,
             decision => decision,
@@ -741,6 +751,12 @@ impl Task {
     /// Two wallets at least must agree wherever agreement is asked for at all.
     fn agreeing_min(&self) -> usize {
         if self.terms.trust > U256::ONE || self.check == Check::Open { 2 } else { 1 }
+    }
+
+    /// How sure a result must be: in a check, where the chain asks for nothing, so sure that a few liars who happen to meet do
+    /// not outvote the honest.
+    fn trust_counted(&self) -> U256 {
+        if self.check == Check::Open { self.terms.trust.max(CHECK_TRUST) } else { self.terms.trust }
     }
 
     /// Begins a check, as long as nobody is let in. In an enclave the enclave vouches for the result.
@@ -878,7 +894,7 @@ impl Task {
         }
     }
 
-    /// Why there can be no result, if that is certain.
+    /// Why there can be no result, if what went wrong makes that certain.
     fn verdict_of_failures(&self, now: UnixSeconds) -> Option<Failure> {
         let of = |blame| {
             let failures = self.replicas.values().filter_map(|replica| replica.failure.as_ref());
@@ -905,7 +921,7 @@ impl Task {
         if now >= self.terms.contribution_deadline {
             return Some(self.no_challenge.clone().unwrap_or_else(too_late));
         }
-        (self.decide() == Decision::Hopeless).then(hopeless)
+        None
     }
 
     fn doom(&mut self, now: UnixSeconds, failure: Failure, actions: &mut Vec<Action>) {

@@ -106,8 +106,8 @@ pub struct Quorum {
 }
 
 impl Quorum {
-    /// `ballot` counts all that found `hash`, `members` of them, whether they were let in or not. `members_min` wallets must
-    /// agree, whatever they weigh, and weigh more than the heaviest other group, `rival`.
+    /// `ballot` counts all that found anything, whether they were let in or not; `members` of them found `hash`. `members_min`
+    /// wallets must agree, whatever they weigh, and weigh more than the heaviest other group, `rival`.
     pub fn new(
         ballot: Ballot,
         hash: ResultHash,

@@ -163,7 +163,7 @@ fn a_newcomer_is_confirmed_by_a_proven_worker_and_confirms_one() {
 #[test]
 fn disagreement_asks_for_as_much_weight_as_it_takes() {
     let split = task(4, &[(1, 2, 'A'), (2, 2, 'B')]);
-    assert_eq!(chosen(&split, &["1", "2"], &["3 g:0", "4", "5 w9 g:9"], true), "3");
+    assert_eq!(chosen(&split, &["1", "2"], &["3 g:0", "4", "5 w9 g:9"], true), "5");
     let heavy = task(4, &[(1, 30, 'A'), (2, 2, 'B')]);
     assert_eq!(chosen(&heavy, &["1 w30", "2"], &["3", "4"], true), "3");
     let agreed = task(4, &[(1, 2, 'A'), (2, 2, 'A')]);

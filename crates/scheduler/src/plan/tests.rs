@@ -135,7 +135,13 @@ fn replicas_go_to_different_workers() {
 fn disagreement_asks_one_more_and_agreement_nobody() {
     let free = [(1, 9, 2), (2, 9, 2), (3, 1, 2), (4, 1, 2)];
     check(&["1: trust 4; took 1 2; found 1 A"], &free, &expect![[r#""#]]);
-    check(&["1: trust 4; took 1 2; found 1 A; found 2 B"], &free, &expect!["task 1 to worker 3"]);
+    check(
+        &["1: trust 4; took 1 2; found 1 A; found 2 B"],
+        &free,
+        &expect![[r#"
+        task 1 to worker 3
+        task 1 to worker 4"#]],
+    );
     check(&["1: trust 4; took 1 2; found 1 A; found 2 A"], &free, &expect![[r#""#]]);
 }
 

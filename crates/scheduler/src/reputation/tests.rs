@@ -94,7 +94,7 @@ fn whoever_differs_was_wrong_let_in_or_not() {
         "check; taken 1; taken 2; computed 1 B; computed 2 A; taken 3; computed 3 A; \
          contributed 2 A; consensus A; revealed 2; finalized",
         &expect![[r#"
-            1 Wrong { canary: true }
+            1 Wrong { canary: true, close: true }
             2 Completed { run_seconds: Some(2) }
             2 Confirmed { canary: true }
             3 Confirmed { canary: true }"#]],
@@ -104,7 +104,7 @@ fn whoever_differs_was_wrong_let_in_or_not() {
         "taken 1; taken 2; computed 1 B; computed 2 A; contributed 1 B; contributed 2 A; contributed 3 A; \
          consensus A; revealed 2; finalized",
         &expect![[r#"
-            1 Wrong { canary: false }
+            1 Wrong { canary: false, close: true }
             2 Completed { run_seconds: Some(2) }
             2 Confirmed { canary: false }
             3 Unrevealed
@@ -120,7 +120,7 @@ fn two_words_are_equivocation() {
          consensus A; revealed 2; revealed 3; finalized",
         &expect![[r#"
             1 Equivocated
-            1 Wrong { canary: false }
+            1 Wrong { canary: false, close: true }
             2 Completed { run_seconds: Some(2) }
             2 Confirmed { canary: false }
             3 Completed { run_seconds: None }
@@ -206,7 +206,7 @@ fn lesson() -> impl Strategy<Value = Lesson> {
         proptest::option::of(0u64..1 << 40)
             .prop_map(|run_seconds| Lesson::Completed { run_seconds }),
         any::<bool>().prop_map(|canary| Lesson::Confirmed { canary }),
-        any::<bool>().prop_map(|canary| Lesson::Wrong { canary }),
+        any::<(bool, bool)>().prop_map(|(canary, close)| Lesson::Wrong { canary, close }),
         Just(Lesson::Equivocated),
         Just(Lesson::FalseAlarm),
         Just(Lesson::Unrevealed),

@@ -18,8 +18,10 @@ async fn a_liar_is_found_out_is_not_paid_and_is_remembered() {
         FakeWorker::start(&market, &desk, 3, Manner::Lying).await,
         FakeWorker::start(&market, &desk, 4, Manner::Honest).await,
         FakeWorker::start(&market, &desk, 5, Manner::Honest).await,
+        FakeWorker::start(&market, &desk, 6, Manner::Honest).await,
+        FakeWorker::start(&market, &desk, 7, Manner::Honest).await,
     ];
-    desk.until_workers(3).await;
+    desk.until_workers(5).await;
     let purses = Purses::of(&market, &[&workers[0]]).await;
     let (_, tasks) = market.buy(1, 6).await;
     market.until_all(&tasks, TaskStatus::Completed).await;
