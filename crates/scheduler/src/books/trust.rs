@@ -151,7 +151,7 @@ impl Books {
         let fresh: Vec<_> = self.trust.ledger.learn(block, &entry.task);
         for (worker, lesson) in fresh {
             if lesson.is_fraud() {
-                tracing::warn!(%task, %worker, ?lesson, "a worker is not trusted any more");
+                tracing::warn!(%task, %worker, ?lesson, "a worker is trusted less");
             }
         }
         let agreed = entry.task.replicas().filter(|it| it.hash == entry.task.consensus()).count();
