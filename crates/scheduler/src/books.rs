@@ -80,14 +80,42 @@ pub(crate) struct Entry {
     peers: Vec<Peer>,
     /// What the chain did to it, to begin again from when the chain takes some of it back.
     log: Vec<Logged>,
-    /// What workers had brought when the chain took some of it back: they do not have it any more, and it is where it was.
-    brought: BTreeMap<ResultHash, Upload>,
     /// When it is its deal's turn: the lowest comes first.
     turn: u64,
     /// First come first served.
     seq: u64,
     /// Where it stands in the queue of tasks that want workers.
     place: Option<Place>,
+}
+
+/// What workers had brought when the chain took blocks back: they do not have it any more, and it is where it was. Kept beyond
+/// the task, since a deal that is gone may come again.
+#[derive(Debug, Default)]
+struct Brought {
+    uploads: BTreeMap<(TaskId, ResultHash), Upload>,
+    order: VecDeque<(TaskId, ResultHash)>,
+}
+
+impl Brought {
+    /// The oldest go first.
+    const KEPT_MAX: usize = 10_000;
+
+    fn remember(&mut self, task: &Task) {
+        for replica in task.replicas() {
+            let (Some(hash), Some(upload)) = (replica.hash, &replica.upload) else { continue };
+            if self.uploads.insert((task.id, hash), upload.clone()).is_none() {
+                self.order.push_back((task.id, hash));
+            }
+        }
+        while self.order.len() > Self::KEPT_MAX {
+            let oldest = self.order.pop_front();
+            oldest.and_then(|oldest| self.uploads.remove(&oldest));
+        }
+    }
+
+    fn of(&self, task: TaskId, hash: ResultHash) -> Option<&Upload> {
+        self.uploads.get(&(task, hash))
+    }
 }
 
 /// The end of what a program printed.
@@ -170,6 +198,7 @@ pub(crate) struct Books {
     arrivals: VecDeque<DealId>,
     workers: BTreeMap<Address, WorkerEntry>,
     wanting: BTreeSet<Place>,
+    brought: Brought,
     /// What happened to tasks of our deals that are not opened yet.
     early: HashMap<TaskId, Vec<Logged>>,
     /// Unfinished tasks that only wait for their refund.
@@ -205,6 +234,7 @@ impl Books {
             arrivals: VecDeque::new(),
             workers: BTreeMap::new(),
             wanting: BTreeSet::new(),
+            brought: Brought::default(),
             early: HashMap::new(),
             doomed: BTreeSet::new(),
             turn: 0,
@@ -283,6 +313,9 @@ impl Books {
             .map(|(task, _)| *task)
             .collect();
         for task in gone {
+            if let Some(entry) = self.entries.get(&task) {
+                self.brought.remember(&entry.task);
+            }
             self.forget(task, &mut effects);
         }
         self.deals.retain(|_, deal| deal.spec.block <= block);
@@ -791,7 +824,7 @@ impl Books {
         entry.log.retain(|logged| logged.block <= block);
         entry.receipts.retain(|(.., at)| *at <= block);
         entry.results = None;
-        entry.remember_uploads();
+        self.brought.remember(&entry.task);
         entry.task =
             Task::new(id, entry.deal.id, entry.task.index, entry.deal.terms(), self.limits.task);
         entry.initialized_block = entry.replay();
@@ -809,7 +842,7 @@ impl Books {
         let Some(entry) = self.entries.get(&id) else { return };
         let waits = |replica: &&Replica| replica.counts() && replica.upload.is_none();
         let again = entry.task.replicas().filter(waits).filter_map(|replica| {
-            let Upload { location, callback_data } = entry.brought.get(&replica.hash?)?.clone();
+            let Upload { location, callback_data } = self.brought.of(id, replica.hash?)?.clone();
             Some(Event::Uploaded { worker: replica.worker, location, callback_data })
         });
         for event in again.collect::<Vec<_>>() {
@@ -964,7 +997,6 @@ impl Entry {
             receipts: Vec::new(),
             outputs: BTreeMap::new(),
             streamed: BTreeSet::new(),
-            brought: BTreeMap::new(),
             peers: Vec::new(),
             log: Vec::new(),
             turn: 0,
@@ -1007,14 +1039,6 @@ impl Entry {
     }
 
     /// Records the whole log in a new task. The block of the initialisation, 0 if there is none.
-    fn remember_uploads(&mut self) {
-        for replica in self.task.replicas() {
-            if let (Some(hash), Some(upload)) = (replica.hash, &replica.upload) {
-                self.brought.insert(hash, upload.clone());
-            }
-        }
-    }
-
     fn replay(&mut self) -> u64 {
         let mut initialized_block = 0;
         for logged in &self.log {

@@ -640,7 +640,14 @@ fn what_was_brought_before_a_reorganisation_need_not_be_brought_again() {
          rewind 2
          contributed 1/0 2 A
          consensus 1/0 A
-         revealed 1/0 2",
+         revealed 1/0 2
+         finalized 1/0
+         rewind 0
+         deal 1 trust 2 size 1
+         initialized 1/0
+         contributed 1/0 1 A
+         consensus 1/0 A
+         revealed 1/0 1",
         &expect![[r#"
             joins 1 slots 1 -> []
             joins 2 slots 1 -> []
@@ -658,7 +665,14 @@ fn what_was_brought_before_a_reorganisation_need_not_be_brought_again() {
             rewind 2 -> [1: release 1/0, 2: release 1/0, 2: assign 1/0, 1: assign 1/0]
             contributed 1/0 2 A -> []
             consensus 1/0 A -> [1: release 1/0, 2: reveal 1/0]
-            revealed 1/0 2 -> [finalize 1/0]"#]],
+            revealed 1/0 2 -> [finalize 1/0]
+            finalized 1/0 -> [2: release 1/0]
+            rewind 0 -> [1: release 1/0, 2: release 1/0]
+            deal 1 trust 2 size 1 -> [initialize 1/0, 2: assign 1/0, 1: assign 1/0]
+            initialized 1/0 -> []
+            contributed 1/0 1 A -> []
+            consensus 1/0 A -> [2: release 1/0, 1: reveal 1/0]
+            revealed 1/0 1 -> [finalize 1/0]"#]],
     );
 }
 
