@@ -20,7 +20,6 @@ mod original_contracts;
 mod receipts;
 mod refund;
 mod refusals;
-mod reorganised_chain;
 mod second_host;
 mod services_apart;
 mod start;
