@@ -200,6 +200,16 @@ async fn refusal(change: impl FnOnce(&mut ClientConfig)) -> LinkError {
 }
 
 #[tokio::test]
+async fn a_word_of_a_later_version_is_passed_over() {
+    let mut pool = Pool::start().await;
+    let (mut raw, mut link) = logged_in(&mut pool).await;
+    raw.say(r#"{"type":"sing","song":1}"#).await;
+    raw.say(r#"{"type":"draining"}"#).await;
+    assert!(matches!(link.receiver.recv().await, Some(Ok(ToScheduler::Unknown))));
+    assert!(matches!(link.receiver.recv().await, Some(Ok(ToScheduler::Draining {}))));
+}
+
+#[tokio::test]
 async fn a_worker_believes_only_the_pool_owner() {
     let wrong_owner = refusal(|config| config.pool_owner = address(0x66)).await;
     assert!(matches!(wrong_owner, LinkError::NotTheScheduler(_)), "{wrong_owner}");
@@ -292,7 +302,7 @@ async fn a_frame_beyond_the_limit_ends_the_connection() {
 #[tokio::test]
 async fn a_frame_that_is_no_message_ends_the_connection() {
     let mut pool = Pool::start().await;
-    for frame in [Message::text("{\"type\":\"assign\"}"), Message::binary(vec![1, 2, 3])] {
+    for frame in [Message::text("{\"type\":\"computed\"}"), Message::binary(vec![1, 2, 3])] {
         let (mut raw, mut link) = logged_in(&mut pool).await;
         raw.0.send(frame).await.expect("sends");
         let heard = link.receiver.recv().await.expect("something is heard");
