@@ -52,9 +52,9 @@ pub struct Replica {
     pub hash: Option<ResultHash>,
     /// Whether it said two different things of one task, to its scheduler or on chain.
     pub equivocated: bool,
-    /// Whether it was let in. Never twice, unless it was lost in between and comes back with a result.
+    /// Whether it was let in. Never twice, unless it was lost in between.
     pub granted: bool,
-    /// How often it was asked to compute.
+    /// How often it was asked to compute, but for tries that time has forgiven.
     pub tries: u32,
     /// How often it gave the task back without having failed.
     pub returns: u32,
@@ -95,6 +95,11 @@ impl Replica {
     /// Whether it occupies one of the worker's slots.
     pub fn is_computing(&self) -> bool {
         self.state == ReplicaState::Assigned
+    }
+
+    /// Whether it has nothing to do with the task any more, and nothing to show.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, ReplicaState::Failed | ReplicaState::Lost | ReplicaState::Released)
     }
 
     /// Whether its contribution counts on chain.

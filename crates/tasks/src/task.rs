@@ -72,10 +72,16 @@ pub struct Limits {
     pub retry_seconds: u64,
     /// How often a transaction is tried before the pauses between attempts grow.
     pub call_attempts_max: u32,
-    /// Losses and failures of workers before the task is given up.
+    /// Failures of workers before the task is given up.
     pub tries_max: u32,
-    /// How often one worker may try.
+    /// Workers that disappear before the task is given up. More than failures, since a machine that is switched off says
+    /// nothing about the task; but bounded, since a task may be what brings machines down.
+    pub losses_max: u32,
+    /// How often one worker may try in a row.
     pub tries_per_worker_max: u32,
+    /// How long a worker that tried that often leaves it to others before it may try once more. In a small pool there may
+    /// be nobody else.
+    pub rest_seconds: u64,
     /// Failures over the input before the task is given up.
     pub input_failures_max: usize,
     /// The most workers on one task; trust that needs more is not served.
@@ -93,7 +99,9 @@ impl Default for Limits {
             retry_seconds: 5,
             call_attempts_max: 5,
             tries_max: 8,
+            losses_max: 24,
             tries_per_worker_max: 2,
+            rest_seconds: 60,
             input_failures_max: 2,
             replicas_max: 24,
         }
@@ -164,6 +172,7 @@ pub struct Task {
     sent: Option<(Call, UnixSeconds)>,
     attempts: u32,
     tries: u32,
+    losses: u32,
     history: Vec<(Status, UnixSeconds)>,
 }
 
@@ -191,6 +200,7 @@ impl Task {
             sent: None,
             attempts: 0,
             tries: 0,
+            losses: 0,
             history: Vec::new(),
         }
     }
@@ -362,17 +372,14 @@ impl Task {
         self.check == Check::Open
     }
 
-    /// Whether this worker may compute it: not if it was let in before, has a result, or failed too often here.
+    /// Whether this worker may compute it: not if it has a result, found the program broken, or tried too often of late. One
+    /// that was let in and then lost what it had may: it contributes once at most, and the permission is the same.
     pub fn may_take(&self, worker: Address) -> bool {
         let Some(replica) = self.replicas.get(&worker) else {
             return self.replicas.len() < self.limits.replicas_max;
         };
-        let idle = matches!(
-            replica.state,
-            ReplicaState::Failed | ReplicaState::Lost | ReplicaState::Released
-        );
         let hopeless = replica.failure.as_ref().is_some_and(|failure| failure.blame == Blame::App);
-        idle && !hopeless && !replica.granted && replica.tries < self.limits.tries_per_worker_max
+        replica.is_idle() && !hopeless && replica.tries < self.limits.tries_per_worker_max
     }
 
     /// What it waits for.
@@ -566,12 +573,18 @@ impl Task {
         if !at_work {
             return;
         }
-        let state = if failure.is_some() { ReplicaState::Failed } else { ReplicaState::Lost };
-        if failure.as_ref().is_none_or(|failure| failure.blame == Blame::Worker) {
-            self.tries += 1;
-        }
+        let state = match &failure {
+            Some(failure) => {
+                self.tries += u32::from(failure.blame == Blame::Worker);
+                ReplicaState::Failed
+            }
+            None => {
+                self.losses += 1;
+                ReplicaState::Lost
+            }
+        };
         replica.hash = None;
-        // Nobody else's contribution depends on a lone worker's, and the chain takes one only: it may try again.
+        // Nobody else's contribution depends on a lone worker's.
         replica.granted &= self.terms.trust > U256::ONE;
         replica.failure = failure;
         replica.enter(state, now);
@@ -664,7 +677,19 @@ impl Task {
             self.drop_out(now, worker, None);
             actions.push(Action::Release { worker });
         }
+        self.forgive(now);
         self.expire_check(now);
+    }
+
+    /// Who has left it to others for a while may try once more.
+    fn forgive(&mut self, now: UnixSeconds) {
+        let Limits { tries_per_worker_max, rest_seconds, .. } = self.limits;
+        for replica in self.replicas.values_mut() {
+            let rested = now >= replica.since.saturating_add(rest_seconds);
+            if replica.is_idle() && replica.tries >= tries_per_worker_max && rested {
+                replica.tries = tries_per_worker_max.saturating_sub(1);
+            }
+        }
     }
 
     fn advance(&mut self, now: UnixSeconds, actions: &mut Vec<Action>) {
@@ -913,7 +938,7 @@ impl Task {
         if usize::try_from(input_tries).is_ok_and(|tries| tries >= self.limits.input_failures_max) {
             return input.first().map(|failure| (*failure).clone());
         }
-        if self.tries >= self.limits.tries_max {
+        if self.tries >= self.limits.tries_max || self.losses >= self.limits.losses_max {
             return Some(
                 of(Blame::Worker).first().map_or_else(all_lost, |failure| (*failure).clone()),
             );
@@ -943,11 +968,7 @@ impl Task {
     fn end(&mut self, now: UnixSeconds, status: Status, report: Report, actions: &mut Vec<Action>) {
         self.enter(status, now);
         for replica in self.replicas.values_mut() {
-            let gone = matches!(
-                replica.state,
-                ReplicaState::Failed | ReplicaState::Lost | ReplicaState::Released
-            );
-            if !gone {
+            if !replica.is_idle() {
                 actions.push(Action::Release { worker: replica.worker });
             }
             if matches!(replica.state, ReplicaState::Assigned | ReplicaState::Granted) {

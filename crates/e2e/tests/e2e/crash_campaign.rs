@@ -9,7 +9,7 @@ use testkit::campaign::Campaign;
 
 use crate::gristmill;
 
-const KILLS: usize = 30;
+const KILLS: usize = 100;
 const SEED: u64 = 20_260;
 /// Only so that a machine which hardly moves ends at all.
 const LIMIT: Duration = Duration::from_secs(1_800);

@@ -398,6 +398,44 @@ fn failures_find_somebody_else_or_end_it() {
 }
 
 #[test]
+fn in_a_small_pool_the_same_worker_is_asked_again_after_a_rest() {
+    check(
+        4,
+        "0 noticed
+         0 initialized
+         0 taken 1
+         0 taken 2
+         1 computed 1 A
+         1 computed 2 A
+         2 lost 1
+         2 taken 1
+         3 lost 1
+         3 taken 1
+         63 taken 1
+         64 lost 1
+         64 taken 1
+         124 taken 1
+         125 computed 1 A",
+        &expect![[r#"
+            0 noticed -> Received wants 2 [initialize]
+            0 initialized -> Active wants 2 []
+            0 taken 1 -> Active wants 1 [assign 1]
+            0 taken 2 -> Active [assign 2]
+            1 computed 1 A -> Active []
+            1 computed 2 A -> Active [grant 1, grant 2]
+            2 lost 1 -> Active wants 1 []
+            2 taken 1 -> Active [assign 1]
+            3 lost 1 -> Active wants 1 []
+            3 taken 1 -> Active wants 1 []
+            63 taken 1 -> Active [assign 1]
+            64 lost 1 -> Active wants 1 []
+            64 taken 1 -> Active wants 1 []
+            124 taken 1 -> Active wants 1 [release 2, assign 1]
+            125 computed 1 A -> Active wants 1 []"#]],
+    );
+}
+
+#[test]
 fn a_worker_that_comes_back_with_its_result_is_heard() {
     check(
         1,
@@ -1142,11 +1180,7 @@ proptest! {
             now = now.max(then);
             let before = task.clone();
             granted.retain(|worker| {
-                let dropped = |it: &Replica| match it.state {
-                    ReplicaState::Lost => true,
-                    ReplicaState::Failed => trust == 1,
-                    _ => false,
-                };
+                let dropped = |it: &Replica| matches!(it.state, ReplicaState::Lost | ReplicaState::Failed);
                 !task.replica(*worker).is_some_and(dropped)
             });
             for action in task.apply(now, event.clone()) {
@@ -1165,6 +1199,13 @@ proptest! {
             let again = task.apply(now, event);
             prop_assert!(again.is_empty(), "{} again does {:?}", words, again);
             prop_assert_eq!(&task, &once, "{} again changes something", words);
+        }
+        let idle: Vec<_> = task.replicas().filter(|it| it.is_idle()).map(|it| it.worker).collect();
+        task.apply(now.saturating_add(Limits::default().rest_seconds), Event::Tick);
+        for worker in idle.into_iter().filter(|_| !task.status().is_final()) {
+            let failure = task.replica(worker).and_then(|it| it.failure.as_ref());
+            let broken = failure.is_some_and(|failure| failure.blame == Blame::App);
+            prop_assert_eq!(task.may_take(worker), !broken, "{} is asked again", worker);
         }
     }
 
