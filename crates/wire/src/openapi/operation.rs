@@ -103,6 +103,12 @@ impl Operation {
         self.answer(200, "It is so.", Some((kind, json!({}))))
     }
 
+    /// 200 with something else, when the query asks for it.
+    pub(super) fn or_gives(mut self, kind: &str, schema: Value) -> Self {
+        self.answers["200"]["content"][kind] = json!({"schema": schema});
+        self
+    }
+
     /// 204.
     pub(super) fn gives_nothing(self) -> Self {
         self.answer(204, "It is so.", None)
@@ -190,6 +196,7 @@ fn reason(status: u16) -> &'static str {
         413 => "It is too large.",
         426 => "This is for websockets.",
         429 => "Too often.",
+        503 => "Not now; the text says why.",
         _ => "It is refused.",
     }
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::operation::Operation;
 use super::schemas::{list, named, number, object, one_of, text};
+use crate::scheduler::follow;
 use crate::{description, link};
 
 const TEXT: &str = "text/plain";
@@ -134,8 +135,11 @@ pub(super) fn scheduler() -> Vec<Operation> {
             "What a task's programs printed, for its requester.",
         ))
         .by("wallet")
+        .takes("follow", one_of(&["0", "1", "true", "false"]))
+        .takes("after", number(0))
         .gives(named("TaskLogs"))
-        .refuses(&[400, 401, 403, 404]),
+        .or_gives(follow::CONTENT_TYPE, named("LogLine"))
+        .refuses(&[400, 401, 403, 404, 503]),
         replicate(Operation::get(
             "/tasks/{task}/replicates/{wallet}",
             "One worker's part in a task.",

@@ -284,6 +284,22 @@ fn others() -> Map<String, Value> {
             ]),
         ),
         (
+            "LogLine",
+            json!({
+                "description": "One line of many: a piece, or how the task ended.",
+                "oneOf": [
+                    object([
+                        ("seq", number(0)),
+                        ("at", named("Moment")),
+                        ("worker", named("Address")),
+                        ("stream", one_of(&["stdout", "stderr"])),
+                        ("text", text()),
+                    ]),
+                    object([("end", text())]),
+                ],
+            }),
+        ),
+        (
             "WorkerpoolAuthorization",
             object([
                 ("chainTaskId", named("Bytes32")),

@@ -57,6 +57,8 @@ pub enum LogNews {
 /// What a follower hears, one after the other.
 pub type LogFeed = BoxStream<'static, LogNews>;
 
+/// What such an answer is.
+pub(crate) const CONTENT_TYPE: &str = "application/x-ndjson";
 /// The longest line; a piece is a small part of it.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -90,7 +92,7 @@ impl LogNews {
 pub(super) fn answer(feed: LogFeed) -> Response {
     let lines = feed.map(|news| Ok::<_, std::convert::Infallible>(Bytes::from(news.to_line())));
     let headers = [
-        (header::CONTENT_TYPE, "application/x-ndjson; charset=utf-8"),
+        (header::CONTENT_TYPE, CONTENT_TYPE),
         (header::CACHE_CONTROL, "no-store"),
         // Proxies that gather an answer before they pass it on would keep it from being live.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),

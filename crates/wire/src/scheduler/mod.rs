@@ -17,7 +17,7 @@
 //! **Layout:** `model`, `reputation` the shapes · `server` trait and router · `uploads` in parts · `client`.
 
 mod client;
-mod follow;
+pub(crate) mod follow;
 mod model;
 mod reputation;
 mod server;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 use async_trait::async_trait;
 use expect_test::expect;
+use futures::StreamExt;
 use parking_lot::Mutex;
 use primitives::{DealId, Tag, TaskId};
 use serde_json::{Value, json};
@@ -12,9 +13,11 @@ use tokio::io::AsyncReadExt;
 use url::Url;
 use wire::UnixMillis;
 use wire::auth::Challenge;
+use wire::link::LogStream;
+use wire::openapi::{self, Door};
 use wire::scheduler::{
-    ComputeLogs, DatedStatus, LOGS_REALM, ResultBody, SchedulerApi, SchedulerClient,
-    SchedulerRefusal, TaskModel, UploadLimits, Waiting, router,
+    ComputeLogs, DatedStatus, LOGS_REALM, LogFeed, LogNews, LogPiece, ResultBody, SchedulerApi,
+    SchedulerClient, SchedulerRefusal, TaskModel, UploadLimits, Waiting, router,
 };
 
 use crate::{CHAIN_ID, address, key, serve};
@@ -52,6 +55,22 @@ impl SchedulerApi for Desk {
         }
         let (stdout, stderr) = ("out".to_owned(), "err".to_owned());
         Ok(vec![ComputeLogs { wallet_address: address(5), stdout, stderr }])
+    }
+
+    async fn follow_logs(
+        &self,
+        task: TaskId,
+        reader: Address,
+        after: u64,
+    ) -> Result<LogFeed, SchedulerRefusal> {
+        let logs = self.logs(task, reader).await?;
+        let piece = |(seq, logs): (u64, ComputeLogs)| {
+            let (worker, stream, text) = (logs.wallet_address, LogStream::Stdout, logs.stdout);
+            LogNews::Piece(LogPiece { seq, at: UnixMillis(0), worker, stream, text })
+        };
+        let pieces = (1..).zip(logs).filter(|(seq, _)| *seq > after).map(piece);
+        let end = LogNews::End { status: "COMPLETED".to_owned() };
+        Ok(futures::stream::iter(pieces.chain([end]).collect::<Vec<_>>()).boxed())
     }
 
     async fn accept_result(
@@ -255,6 +274,36 @@ async fn one_signature_opens_the_logs_of_all_schedulers_for_an_hour() {
     .assert_eq(&format!("{statuses:#?}"));
     let (status, _) = ask(&house, "/tasks/logs/challenge?address=nobody", None).await;
     assert_eq!(status, 400);
+}
+
+/// What the description says of a task's logs is what is asked with and answered.
+#[tokio::test]
+async fn logs_that_are_followed_are_described() {
+    let house = house().await;
+    let document = openapi::document(&[Door::Scheduler], "1.2.3");
+    let described = &document["paths"]["/tasks/{task}/logs"]["get"];
+    let parameters = described["parameters"].as_array().expect("parameters");
+    let query = parameters.iter().filter(|it| it["in"] == "query").map(|it| &it["name"]);
+    assert_eq!(query.collect::<Vec<_>>(), ["follow", "after"]);
+    let kinds = described["responses"]["200"]["content"].as_object().expect("kinds of answers");
+
+    let reader = key(1).address();
+    let (_, typed) = ask(&house, &format!("/tasks/logs/challenge?address={reader}"), None).await;
+    let signed = Challenge::from_json(&typed).expect("typed data").sign(&key(1)).expect("signs");
+    let mut answered = Vec::new();
+    for query in ["", "?follow=0", "?follow=1", "?follow=true&after=1"] {
+        let url = house.url.join(&format!("/tasks/{}/logs{query}", task(1))).expect("a url");
+        let request = reqwest::Client::new().get(url).header("authorization", signed.to_string());
+        let answer = request.send().await.expect("answers");
+        let kind = answer.headers()["content-type"].to_str().expect("text");
+        let kind = kind.split(';').next().unwrap_or_default().to_owned();
+        assert!(kinds.contains_key(&kind), "{kind} is not described");
+        let lines = answer.text().await.expect("text").lines().count();
+        answered.push(format!("{kind} {lines}"));
+    }
+    let (whole, followed) = ("application/json 1", "application/x-ndjson");
+    let expected = [whole, whole, &format!("{followed} 2"), &format!("{followed} 1")];
+    assert_eq!(answered, expected);
 }
 
 #[tokio::test]
