@@ -21,8 +21,9 @@ use tokio::process::Child;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::command::{Gristmill, Ran};
+use crate::command::{Gristmill, Ran, peak_bytes};
 use crate::faults::{Proxy, Speech, Weather};
+use crate::remains;
 
 /// How long a service may take to be ready or to end; it takes far less.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -238,6 +239,11 @@ impl Apart {
         self.proxies.values().for_each(|proxy| proxy.storm(is_on));
     }
 
+    /// The proxy before a service: `gateway`, `scheduler` and so on.
+    pub fn proxy(&self, section: &str) -> Result<&Proxy> {
+        self.proxies.get(section).with_context(|| format!("no proxy stands before {section}"))
+    }
+
     /// What each proxy did: see [`crate::faults::Harm::counts`].
     pub fn harm(&self) -> BTreeMap<&'static str, [u64; 5]> {
         self.proxies.iter().map(|(name, proxy)| (*name, proxy.harm().counts())).collect()
@@ -277,6 +283,23 @@ impl Apart {
         self.gristmill.home().join(name)
     }
 
+    /// The most memory that a running service ever had, in bytes.
+    pub async fn peak_bytes(&self, name: &str) -> Result<u64> {
+        let place = self.place(name)?.lock().await;
+        let id = place.as_ref().and_then(|service| service.child.id());
+        peak_bytes(id.with_context(|| format!("no {name} runs"))?)
+    }
+
+    /// Files that nothing will ever need again, once everything has ended.
+    pub fn orphans(&self) -> Result<Vec<String>> {
+        remains::orphans(self)
+    }
+
+    /// A setting for every service that is started from now on.
+    pub fn set(&self, key: &str, value: &str) {
+        self.settings.lock().insert(key.to_owned(), value.to_owned());
+    }
+
     /// Where a service puts what it needs for a moment only.
     pub fn temp_dir(&self, name: &str) -> PathBuf {
         self.gristmill.home().join("temp").join(name)
@@ -300,6 +323,11 @@ impl Apart {
     /// Where secrets are kept.
     pub fn vault(&self) -> Result<Url> {
         Ok(self.setting("market.sms")?.parse()?)
+    }
+
+    /// Its one workerpool.
+    pub fn workerpool(&self) -> Result<Address> {
+        Ok(self.setting("scheduler.workerpool")?.parse()?)
     }
 
     /// Where a service is itself, past its proxy: `chain`, `gateway` and so on.

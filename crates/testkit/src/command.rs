@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 /// No verb of a test takes this long; one that does hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How often its memory is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The binary, with a home of its own.
 #[derive(Clone)]
@@ -78,11 +80,34 @@ impl Gristmill {
     /// # Errors
     /// If it cannot be started or takes five minutes.
     pub async fn run<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Ran> {
+        self.run_watched(arguments, |_| {}).await
+    }
+
+    /// The same, and somebody is told now and then how much memory it had at most, in bytes.
+    ///
+    /// # Errors
+    /// As of [`Gristmill::run`].
+    pub async fn run_watched<I: AsRef<str>>(
+        &self,
+        arguments: impl IntoIterator<Item = I>,
+        mut peak: impl FnMut(u64),
+    ) -> Result<Ran> {
         let started = Instant::now();
-        let ended = timeout(PATIENCE, self.command(arguments).output())
-            .await
-            .context("the command did not end")?
-            .with_context(|| format!("cannot run {}", self.binary.display()))?;
+        let child = self.command(arguments).spawn();
+        let child = child.with_context(|| format!("cannot run {}", self.binary.display()))?;
+        let id = child.id();
+        let mut ending = Box::pin(timeout(PATIENCE, child.wait_with_output()));
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut ending => break ended,
+                _ = looks.tick() => {
+                    // One that has just ended has no memory any more.
+                    id.and_then(|id| peak_bytes(id).ok()).into_iter().for_each(&mut peak);
+                }
+            }
+        };
+        let ended = ended.context("the command did not end")??;
         Ok(Ran {
             code: ended.status.code(),
             stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
@@ -90,6 +115,14 @@ impl Gristmill {
             elapsed: started.elapsed(),
         })
     }
+}
+
+/// The most memory that a process ever had, in bytes.
+pub(crate) fn peak_bytes(id: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib << 10)
 }
 
 /// A verb that has ended.

@@ -27,6 +27,7 @@ pub mod faults;
 mod house;
 pub mod original;
 pub mod programs;
+mod remains;
 mod wait;
 
 pub use apart::{Apart, ApartConfig, Service};

@@ -66,6 +66,40 @@ pub fn slow_greeting(text: &str, turns: u64) -> Result<Vec<u8>> {
     printing(text, &format!("(local $left i64) {wait}"), "(call $declare)")
 }
 
+/// Bytes that [`bulk`] writes at a time.
+const BULK_PIECE: u64 = 65_536;
+
+/// Writes a file of so many bytes that no packing makes smaller, which is its result.
+pub fn bulk(bytes: u64) -> Result<Vec<u8>> {
+    let data = r#"(data (i32.const 1024) "bulk.bin")
+        (data (i32.const 1040) "{\"deterministic-output-path\":\"/iexec_out/bulk.bin\"}")"#;
+    let body = format!(
+        "(local $word i64) (local $at i32) (local $left i64)
+         (local.set $word (i64.const 0x2545f4914f6cdd1d))
+         (local.set $left (i64.const {bytes}))
+         (drop (call $path_open (i32.const 4) (i32.const 0) (i32.const 1024) (i32.const 8)
+           (i32.const 1) (i64.const 0x1fffffff) (i64.const 0) (i32.const 0) (i32.const 16)))
+         (loop $piece
+           (local.set $at (i32.const {BULK_PIECE}))
+           (loop $fill
+             (local.set $word (i64.xor (local.get $word) (i64.shl (local.get $word) (i64.const 13))))
+             (local.set $word (i64.xor (local.get $word) (i64.shr_u (local.get $word) (i64.const 7))))
+             (local.set $word (i64.xor (local.get $word) (i64.shl (local.get $word) (i64.const 17))))
+             (i64.store (local.get $at) (local.get $word))
+             (local.set $at (i32.add (local.get $at) (i32.const 8)))
+             (br_if $fill (i32.lt_u (local.get $at) (i32.const {end}))))
+           (call $print (i32.load (i32.const 16)) (i32.const {BULK_PIECE})
+             (select (i32.const {BULK_PIECE}) (i32.wrap_i64 (local.get $left))
+               (i64.gt_u (local.get $left) (i64.const {BULK_PIECE}))))
+           (local.set $left (i64.sub (local.get $left) (i64.extend_i32_u (i32.load (i32.const 8)))))
+           (br_if $piece (i64.gt_s (local.get $left) (i64.const 0))))
+         (drop (call $fd_close (i32.load (i32.const 16))))
+         (call $save (i32.const 512) (i32.const 13) (i32.const 1040) (i32.const 51))",
+        end = 2 * BULK_PIECE,
+    );
+    program(data, &body)
+}
+
 /// Ends in a trap, after a last word.
 pub fn trap() -> Result<Vec<u8>> {
     printing("about to fall\n", "", "(unreachable)")
@@ -106,6 +140,7 @@ mod tests {
             silent(),
             quitter(),
             slow_greeting("x", 9),
+            bulk(1 << 20),
         ];
         for program in all {
             assert!(program.unwrap().starts_with(b"\0asm"));

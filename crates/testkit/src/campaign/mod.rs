@@ -13,7 +13,6 @@
 mod ledger;
 mod load;
 mod plan;
-mod remains;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,6 +34,7 @@ use wire::sms::SmsClient;
 use crate::apart::{Apart, ApartConfig};
 use crate::command::Gristmill;
 use crate::faults::Weather;
+use crate::remains;
 
 use ledger::{Purse, Standing};
 use load::{Load, Menu, Seen};

@@ -8,6 +8,9 @@
 //! What happens to a connection depends on the seed, the proxy's name and the connection's number alone. Nothing is ever
 //! altered on its way: bytes arrive in order and whole, or the connection ends, as TCP has it.
 //!
+//! A *dam* is no misbehaviour but a measured one: connections carry so many bytes towards the service and then stand still
+//! until it is lifted, so that what happens in the middle of a transfer can be made to happen there.
+//!
 //! Not here: killing processes (`campaign`).
 
 mod rpc;
@@ -21,6 +24,7 @@ use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -110,6 +114,10 @@ struct Shared {
     weather: Weather,
     upstream: Mutex<Option<SocketAddr>>,
     storm: AtomicBool,
+    /// The most that a connection carries to the service for now.
+    dam: watch::Sender<u64>,
+    /// What all connections together carried there.
+    carried: AtomicU64,
     harm: Harm,
     connections: Mutex<Vec<AbortHandle>>,
 }
@@ -126,6 +134,8 @@ impl Proxy {
             weather,
             upstream: Mutex::default(),
             storm: AtomicBool::new(false),
+            dam: watch::Sender::new(u64::MAX),
+            carried: AtomicU64::new(0),
             harm: Harm::default(),
             connections: Mutex::default(),
         });
@@ -146,6 +156,16 @@ impl Proxy {
     /// Begins or ends the misbehaviour. Connections that are doomed to be cut live on when it ends.
     pub fn storm(&self, is_on: bool) {
         self.shared.storm.store(is_on, Ordering::Relaxed);
+    }
+
+    /// Lets each connection carry so many bytes to the service and no more, until another number is said.
+    pub fn dam(&self, bytes: u64) {
+        self.shared.dam.send_replace(bytes);
+    }
+
+    /// Bytes that it carried to the service.
+    pub fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::Relaxed)
     }
 
     /// What it did so far.
@@ -262,6 +282,8 @@ impl Connection {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
         let (mut up, mut down) = (vec![0; CHUNK], vec![0; CHUNK]);
+        let mut dam = self.shared.dam.subscribe();
+        let mut carried = 0;
         loop {
             tokio::select! {
                 read = from_client.read(&mut up) => match read? {
@@ -273,7 +295,10 @@ impl Connection {
                     }
                     count => {
                         sleep(self.delay()).await;
+                        carried += count as u64;
+                        dam.wait_for(|most| carried <= *most).await?;
                         to_server.write_all(&up[..count]).await?;
+                        self.shared.carried.fetch_add(count as u64, Ordering::Relaxed);
                     }
                 },
                 read = from_server.read(&mut down) => match read? {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::apart::Apart;
 
 /// Files under the services' directories that nothing will ever need again.
-pub(super) fn orphans(market: &Apart) -> Result<Vec<String>> {
+pub(crate) fn orphans(market: &Apart) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for name in market.names() {
         let dir = market.data_dir(&name);
