@@ -427,7 +427,7 @@ impl Task {
                     self.history.push((self.status, now));
                 }
             }
-            Event::Tick => {}
+            Event::Tick => self.doubt_weights(),
             Event::Taken { worker, weight } => self.take(now, worker, weight, actions),
             Event::Computed { worker, hash } => {
                 // A lost worker that is found again may have gone on computing; if it was let in, it may never have
@@ -547,6 +547,18 @@ impl Task {
                     self.enter(Status::Revealing, now);
                 }
             }
+        }
+    }
+
+    /// The contribution that makes a consensus is followed by it in the same block. Where there should be one and is none,
+    /// somebody weighs less on the chain than was thought: nobody is taken for more than a fresh worker then.
+    fn doubt_weights(&mut self) {
+        let is_pending = |replica: &Replica| replica.state == ReplicaState::Granted;
+        if self.status != Status::Active || self.replicas.values().any(is_pending) {
+            return;
+        }
+        if self.count().is_some_and(|count| matches!(count.ballot.consensus(), Ok(Some(_)))) {
+            self.replicas.values_mut().for_each(|replica| replica.weight = FRESH_WEIGHT);
         }
     }
 

@@ -460,6 +460,34 @@ fn a_worker_that_comes_back_with_its_result_is_heard() {
 }
 
 #[test]
+fn a_worker_that_weighs_less_than_was_thought_is_joined_by_another() {
+    check(
+        4,
+        "0 noticed
+         0 initialized
+         0 taken 1 4
+         0 taken 2 4
+         1 computed 1 A
+         1 computed 2 A
+         2 contributed 1 A
+         3 tick
+         4 contributed 2 A
+         4 consensus A",
+        &expect![[r#"
+            0 noticed -> Received wants 2 [initialize]
+            0 initialized -> Active wants 2 []
+            0 taken 1 4 -> Active wants 1 [assign 1]
+            0 taken 2 4 -> Active [assign 2]
+            1 computed 1 A -> Active []
+            1 computed 2 A -> Active [grant 1]
+            2 contributed 1 A -> Active []
+            3 tick -> Active [grant 2]
+            4 contributed 2 A -> Active []
+            4 consensus A -> Revealing [ask-reveal 1, ask-reveal 2]"#]],
+    );
+}
+
+#[test]
 fn silence_is_noticed_by_the_clock() {
     check(
         1,
