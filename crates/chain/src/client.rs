@@ -33,6 +33,10 @@ use crate::types::{
 };
 use crate::wallet::{Fees, Lanes, TxRequest, fetch_receipt};
 
+/// Blocks that one search for logs spans: what the stricter of public nodes take.
+pub(crate) const SPAN: u64 = 2_000;
+/// Searches for one task: some days of a chain with four blocks a second.
+pub(crate) const SPANS_MAX: usize = 1_024;
 /// How long the tip that a chain expects is believed.
 const TIP_KEPT: Duration = Duration::from_secs(60);
 
@@ -548,22 +552,56 @@ impl Client {
         fetch_receipt(&self.inner.link, transaction).await
     }
 
-    /// What the hub logged about a task since that block, oldest first, each with its block. Nodes refuse ranges that
-    /// they find too long.
+    /// What the hub logged about a task of a deal that was made at that time, oldest first, each with its block. However
+    /// long the chain is, only the blocks from the deal to the task's end are looked through, and none before `oldest`.
     pub async fn task_events(
         &self,
         task: TaskId,
-        from_block: u64,
+        deal_start: UnixSeconds,
+        oldest: u64,
     ) -> Result<Vec<(u64, ChainEvent)>> {
-        let filter = json!([{
-            "address": self.hub(),
-            "fromBlock": format!("{from_block:#x}"),
-            "toBlock": "latest",
-            "topics": [serde_json::Value::Null, task.0],
-        }]);
-        let logs: Vec<Log> = self.inner.link.rpc.request("eth_getLogs", filter).await?;
-        let event = |log: &Log| Some((log.block_number?, decode(self.hub(), log)?));
-        Ok(logs.iter().filter_map(event).collect())
+        let newest = self.head().await?.number;
+        let mut from = self.first_block_at(deal_start, oldest, newest).await?;
+        let mut events = Vec::new();
+        for _ in 0..SPANS_MAX {
+            let to = (from + SPAN - 1).min(newest);
+            let filter = json!([{
+                "address": self.hub(),
+                "fromBlock": U64::from(from),
+                "toBlock": U64::from(to),
+                "topics": [serde_json::Value::Null, task.0],
+            }]);
+            let logs: Vec<Log> = self.inner.link.rpc.request("eth_getLogs", filter).await?;
+            let event = |log: &Log| Some((log.block_number?, decode(self.hub(), log)?));
+            events.extend(logs.iter().filter_map(event));
+            let is_over = events.iter().any(|(_, known)| known.event.ends_task());
+            if is_over || to >= newest {
+                break;
+            }
+            from = to + 1;
+        }
+        Ok(events)
+    }
+
+    /// The first block from `oldest` to `newest` that is not before that time; `newest` if there is none.
+    pub(crate) async fn first_block_at(
+        &self,
+        time: UnixSeconds,
+        oldest: u64,
+        newest: u64,
+    ) -> Result<u64> {
+        let (mut low, mut high) = (oldest.min(newest), newest);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let header = self.reader().header_at(middle).await?;
+            let unknown = || Error::new("looking for a time", ErrorKind::Unknown("block"));
+            if header.ok_or_else(unknown)?.timestamp() < time {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 
     /// Any other request of the node, such as the development methods of an embedded chain.

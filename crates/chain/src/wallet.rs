@@ -12,7 +12,8 @@
 //! ```
 //!
 //! A chain that goes back takes transactions with it that were told of as mined. The lane keeps the latest of those, and
-//! sends again what does not come back by itself and would still succeed.
+//! sends again what does not come back by itself and would still succeed, and what was waiting. Where another process with
+//! the same key does not do the same, its nonces are used for nothing, lest ours wait for them for ever.
 //!
 //! Not here: what to call (`calls`), and whether a reverted transaction should be tried again (the caller knows).
 
@@ -606,10 +607,11 @@ impl Lane {
     /// chain go back and decides anew.
     async fn restore(&self, after: u64) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let lost = {
+        let (lost, waiting) = {
             let mut state = self.state.lock();
             state.fresh = false;
-            state.exhume(after)
+            let waiting: Vec<Bytes> = state.sent.values().map(|sent| sent.raw.clone()).collect();
+            (state.exhume(after), waiting)
         };
         for mined in lost {
             let mut again = None;
@@ -638,6 +640,10 @@ impl Lane {
             let sent =
                 Sent { draft, fees, raw: raw.clone(), hashes, at: Instant::now(), missed: 0 };
             self.state.lock().insert(nonce, sent);
+            self.push(raw).await;
+        }
+        // What still waited for its block some nodes have forgotten with the blocks.
+        for raw in waiting {
             self.push(raw).await;
         }
         Ok(())
@@ -682,10 +688,24 @@ impl Lane {
             return Ok(());
         }
         let mined = self.count("latest").await?;
+        let first = overdue.first().copied();
         for nonce in overdue {
             self.chase(nonce, mined).await?;
         }
+        self.note_holes(first, mined).await?;
         self.fill_gaps(mined).await
+    }
+
+    /// Nonces before the first of ours that nobody uses: another process with the same key had sent something under them,
+    /// and a chain that went back lost it.
+    async fn note_holes(&self, overdue: Option<u64>, mined: u64) -> Result<()> {
+        let first = self.state.lock().sent.first_key_value().map(|(nonce, _)| *nonce);
+        let Some(first) = first.filter(|first| Some(*first) == overdue && *first > mined) else {
+            return Ok(());
+        };
+        let next = self.count("pending").await?;
+        self.state.lock().gaps.extend((next..first).take(UPKEEP_BATCH));
+        Ok(())
     }
 
     async fn chase(&self, nonce: u64, mined: u64) -> Result<()> {

@@ -12,12 +12,7 @@ use serde_json::json;
 
 use super::{ProofError, Result};
 use crate::abi::{Hub, IexecLibOrders_v5 as lib};
-use crate::client::Client;
-
-/// Blocks that one search for logs spans: what the stricter of public nodes take.
-const SPAN: u64 = 2_000;
-/// Searches for one task: some days of a chain with four blocks a second.
-const SPANS_MAX: usize = 1_024;
+use crate::client::{Client, SPAN, SPANS_MAX};
 
 /// The transaction that made a deal.
 pub(super) struct Made {
@@ -29,8 +24,8 @@ pub(super) struct Made {
 /// Looks where the time says that the deal was made: the hub does not index deals by their ids.
 pub(super) async fn deal(client: &Client, deal: DealId, start: UnixSeconds) -> Result<Made> {
     let newest = client.head().await?.number;
-    let first = first_at(client, start.0, newest).await?;
-    let after = first_at(client, start.0.saturating_add(1), newest).await?;
+    let first = first_at(client, start, newest).await?;
+    let after = first_at(client, start.saturating_add(1), newest).await?;
     let mut from = first;
     while from <= newest.min(after) {
         let to = (from + SPAN - 1).min(newest).min(after);
@@ -116,21 +111,11 @@ pub(super) fn orders(input: &[u8]) -> Option<Quartet> {
 }
 
 /// The first block of that time or later; the newest if there is none.
-async fn first_at(client: &Client, time: u64, newest: u64) -> Result<u64> {
-    let (mut low, mut high) = (0u64, newest);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let params = json!([U64::from(middle), false]);
-        let answer = client.request("eth_getBlockByNumber", params).await?;
-        let block: Timed = serde_json::from_value(answer)
-            .map_err(|_| ProofError::NotFound("the node does not have the blocks of that time"))?;
-        if block.timestamp.to::<u64>() < time {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(low)
+async fn first_at(client: &Client, time: UnixSeconds, newest: u64) -> Result<u64> {
+    client.first_block_at(time, 0, newest).await.map_err(|error| match error.is_unknown() {
+        true => ProofError::NotFound("the node does not have the blocks of that time"),
+        false => error.into(),
+    })
 }
 
 async fn logs(client: &Client, filter: serde_json::Value) -> Result<Vec<Log>> {
@@ -143,11 +128,6 @@ async fn logs(client: &Client, filter: serde_json::Value) -> Result<Vec<Log>> {
 fn place(log: &Log) -> Option<(u64, u32, B256)> {
     let index = u32::try_from(log.transaction_index?).ok()?;
     Some((log.block_number?, index, log.transaction_hash?))
-}
-
-#[derive(Debug, Deserialize)]
-struct Timed {
-    timestamp: U64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -265,6 +265,45 @@ async fn a_transaction_that_is_undone_before_anyone_heard_of_it_is_mined_all_the
     assert_eq!(wallet.client().ether(NOBODY).await.unwrap(), U256::from(1));
 }
 
+/// A chain that goes back may forget what waits, too.
+#[tokio::test]
+async fn what_waits_while_the_chain_goes_back_is_sent_again() {
+    let node = Embedded::start(Mining::Manual).await;
+    let resubmit_after = Duration::from_secs(3_600);
+    let wallet = node.wallet(0, WalletOptions { resubmit_after, ..WalletOptions::default() }).await;
+    let mut news = wallet.client().follow(Cursor::START);
+    node.ask("evm_mine", json!([])).await;
+    led_to_the_head(&wallet, &mut news, Cursor::START, 0).await;
+    let pending = wallet.send(payment()).await.unwrap();
+    while node.ask("eth_getTransactionByHash", json!([pending.hash()])).await.is_null() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    node.ask("anvil_reorg", json!([1, []])).await;
+    node.ask("evm_setAutomine", json!([true])).await;
+    assert!(mined(&pending).await.unwrap().succeeded);
+}
+
+/// What another process with the same key had sent before it ended is gone for good; what came after waits for its nonce.
+#[tokio::test]
+async fn a_nonce_that_a_reorganisation_freed_holds_nothing_up() {
+    let node = Embedded::start(Mining::Instant).await;
+    let resubmit_after = Duration::from_millis(100);
+    {
+        let ended = node.wallet(0, WalletOptions::default()).await;
+        mined(&ended.send(payment().value(U256::from(7))).await.unwrap()).await.unwrap();
+    }
+    let wallet = node.wallet(0, WalletOptions { resubmit_after, ..WalletOptions::default() }).await;
+    mined(&wallet.send(payment()).await.unwrap()).await.unwrap();
+    node.ask("anvil_reorg", json!([2, []])).await;
+    let restored = async {
+        while node.nonce(wallet.address()).await < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, restored).await.expect("sent again");
+    assert_eq!(wallet.client().ether(NOBODY).await.unwrap(), U256::from(1));
+}
+
 /// The first transaction that a wallet hands in at that node.
 async fn handed_in(script: &Node) -> TxEnvelope {
     let client = chain::Client::connect_bare(&script.url).await.unwrap();
