@@ -16,7 +16,7 @@
 //!   ◄── Outcome { digest, archive, … }  or  Failure { code, message, remedy, blame }
 //! ```
 //!
-//! What it is not: it knows no chain, fetches nothing, and decides no money. [`archive::verify`] is the other side of
+//! What it is not: it knows no chain, fetches nothing, makes no network, and decides no money. [`archive::verify`] is the other side of
 //! the same rules: it recomputes the digest from a downloaded archive, without unpacking it to disk.
 //!
 //! Only WebAssembly is the same everywhere. A container ([`Container`]) is fenced in as tightly as the system can, but
@@ -35,6 +35,7 @@ mod failure;
 pub mod gpu;
 mod limits;
 mod listen;
+mod network;
 mod run;
 mod wasm;
 
@@ -46,6 +47,7 @@ pub use contract::{CallFacts, Computed, Declared, EnvVar, dataset_name, env_for}
 pub use failure::{Blame, Failure, FailureKind};
 pub use limits::Limits;
 pub use listen::{Ear, Listener, Stream};
+pub use network::{Network, NetworkNameError};
 pub use run::{
     Config, Containers, Executed, Execution, Job, Kind, Outcome, Runtime, Sandbox, StartError,
     Stopped,

@@ -34,6 +34,8 @@ pub struct Limits {
     pub processes: u32,
     /// Processor time of a container, in thousandths of one processor.
     pub cpu_millis: u32,
+    /// Whether a container has the network that the provider made for containers ([`crate::Network`]); never more.
+    pub network: bool,
 }
 
 /// As a requester reads them before paying: `300 s, 512 MiB memory, …`.
@@ -43,12 +45,13 @@ impl fmt::Display for Limits {
         let cpus = f64::from(self.cpu_millis) / 1_000.0;
         write!(
             f,
-            "{} s, {} memory, {} output in {} files, {cpus} CPU, {} processes, no network",
+            "{} s, {} memory, {} output in {} files, {cpus} CPU, {} processes, {}",
             self.wall.as_secs(),
             Size(memory),
             Size(self.output_bytes),
             self.output_entries,
             self.processes,
+            if self.network { "network" } else { "no network" },
         )
     }
 }
@@ -80,7 +83,7 @@ impl Limits {
     ///
     /// Time and fuel grow with it; the rest are fixed, chosen so that a worker with a few slots fits in a small machine:
     /// 512 MiB of memory, 8 MiB of standard output, 1 MiB of standard error, 1,000 entries and 1 GiB of output, a program
-    /// of at most 64 MiB, an image of at most 4 GiB, 256 processes, one processor.
+    /// of at most 64 MiB, an image of at most 4 GiB, 256 processes, one processor, no network.
     pub fn for_timeref(seconds: u64) -> Self {
         Self {
             memory_bytes: 512 << 20,
@@ -95,6 +98,7 @@ impl Limits {
             image_bytes: 4 << 30,
             processes: 256,
             cpu_millis: 1_000,
+            network: false,
         }
     }
 

@@ -19,13 +19,15 @@ use crate::contract::{
 };
 use crate::failure::host;
 use crate::gpu::{Gpu, Gpus};
-use crate::{Ear, EnvVar, Failure, FailureKind, Limits, Wasm, digest};
+use crate::{Ear, EnvVar, Failure, FailureKind, Limits, Network, Wasm, digest};
 
 /// How much of a failed program's output is kept for its owner.
 const TAIL_BYTES: usize = 4 << 10;
 /// With less room than that, it is the machine that made a program fail.
 #[cfg(target_os = "linux")]
 const DISK_BYTES_MIN: u64 = 4 << 20;
+/// Where systems keep what does not outlive them.
+const ROOTS: &str = "/run/gristmill";
 
 /// What a [`Sandbox`] needs to know once.
 #[derive(Debug, Clone)]
@@ -47,6 +49,11 @@ pub struct Config {
     pub gpus: Vec<Gpu>,
     /// Whether images may be taken from the machine's own daemon by their names: whoever names one can run it then.
     pub local_images: bool,
+    /// What containers have whose limits say that they have a network.
+    pub network: Option<Network>,
+    /// Where the roots of running containers are shown to user namespaces: below a directory that everybody may pass
+    /// through.
+    pub roots: PathBuf,
 }
 
 /// What runs containers.
@@ -76,6 +83,8 @@ impl Config {
             containers: Containers::Auto,
             gpus: Vec::new(),
             local_images: false,
+            network: None,
+            roots: PathBuf::from(ROOTS),
         }
     }
 }
@@ -428,8 +437,7 @@ fn containers(config: &Config) -> Result<Result<Arc<dyn Runtime>, crate::Unavail
             Ok(program) => program,
             Err(why) => return Ok(Err(why)),
         };
-        let containers = Container::new(program, config)?;
-        Ok(containers.check().map(|()| Arc::new(containers) as Arc<dyn Runtime>))
+        Ok(Container::open(program, config)?.map(|found| Arc::new(found) as Arc<dyn Runtime>))
     };
     let by_daemon = |socket: PathBuf| -> Result<Result<Arc<dyn Runtime>, Unavailable>, StartError> {
         Ok(Daemon::open(&socket, config)?.map(|daemon| Arc::new(daemon) as Arc<dyn Runtime>))

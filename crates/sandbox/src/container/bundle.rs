@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
+use super::ids::{Ids, Shown, Stage};
 use super::image::Image;
+use super::layers::RESOLVER;
 use super::seccomp;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
 use crate::gpu::{Gpu, Node};
 use crate::run::Execution;
-use crate::{Ear, FailureKind, Limits};
+use crate::{Ear, FailureKind, Limits, Network};
 
 /// Open files of one container.
 const FILES_MAX: u64 = 4_096;
@@ -25,21 +27,72 @@ const FILES_MAX: u64 = 4_096;
 pub(super) const CPU_PERIOD_US: u64 = 100_000;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Whom a container runs as, and where its root is.
+#[derive(Debug)]
+pub(super) struct Lodging {
+    ids: Ids,
+    root: PathBuf,
+    /// Where it has a user namespace of its own.
+    shown: Option<Shown>,
+}
+
+impl Lodging {
+    /// In a namespace if there is a stage to show the image on.
+    pub(super) fn new(
+        ids: Ids,
+        image: &Image,
+        stage: Option<&Stage>,
+        name: &str,
+    ) -> io::Result<Self> {
+        let shown = stage.map(|stage| stage.show(&image.root(), name)).transpose()?;
+        let root = shown.as_ref().map_or_else(|| image.root(), |shown| shown.at().to_owned());
+        Ok(Self { ids, root, shown })
+    }
+
+    fn has_namespace(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    /// The program's id as it sees it.
+    fn user(&self) -> u32 {
+        if self.has_namespace() { 0 } else { self.ids.first }
+    }
+
+    /// Puts the user namespace into a configuration.
+    fn put_into(&self, config: &mut Value) {
+        if !self.has_namespace() {
+            return;
+        }
+        let linux = &mut config["linux"];
+        linux["uidMappings"] = self.ids.mapping();
+        linux["gidMappings"] = self.ids.mapping();
+        if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+            namespaces.push(json!({ "type": "user" }));
+        }
+    }
+}
+
 /// Writes the bundle. It goes with what is given back, and with it everything that the environment says.
 pub(super) fn make(
     bundles: &Path,
     id: &str,
-    user: u32,
+    lodging: &Lodging,
     image: &Image,
+    network: Option<&Network>,
     execution: &Execution,
 ) -> Result<TempDir, FailureKind> {
     let command = command(image, execution)?;
-    let gpus = Given::of(&execution.gpus, user).map_err(host("giving a GPU to the container"))?;
+    let gpus = Given::of(&execution.gpus, lodging);
+    let gpus = gpus.map_err(host("giving a GPU to the container"))?;
     let write = || -> io::Result<TempDir> {
         let bundle = tempfile::Builder::new().prefix("run-").tempdir_in(bundles)?;
-        chown(&execution.output, Some(user), Some(user))?;
-        let mut config = config(id, user, image, &command, execution);
+        let owner = Some(lodging.ids.first);
+        chown(&execution.output, owner, owner)?;
+        let mut config = config(id, lodging, image, &command, execution);
         gpus.put_into(&mut config);
+        if let Some(network) = network {
+            join(network, &mut config, image);
+        }
         // The environment is in it, and may hold secrets.
         let config = Zeroizing::new(config.to_string());
         std::fs::write(bundle.path().join("config.json"), &*config)?;
@@ -89,12 +142,35 @@ pub(super) fn empty(bundles: &Path) -> io::Result<Empty> {
     Ok(Empty { dir, image, execution })
 }
 
-/// A bundle with nothing in it that could be started.
-pub(super) fn make_empty(bundles: &Path, id: &str, user: u32) -> io::Result<TempDir> {
-    let Empty { dir, image, execution } = empty(bundles)?;
-    let config = config(id, user, &image, &["/nothing".to_owned()], &execution);
-    std::fs::write(dir.path().join("config.json"), config.to_string())?;
-    Ok(dir)
+/// Makes a bundle of a place with nothing in it that could be started.
+pub(super) fn write_empty(empty: &Empty, id: &str, lodging: &Lodging) -> io::Result<()> {
+    let Empty { dir, image, execution } = empty;
+    let config = config(id, lodging, image, &["/nothing".to_owned()], execution);
+    std::fs::write(dir.path().join("config.json"), config.to_string())
+}
+
+/// Whether a user without any rights may use them, and they need nothing in the image that only this machine's root can put
+/// there: neither places for files of their own nor programs that make some.
+pub(super) fn are_open_to_all(gpus: &[Gpu]) -> bool {
+    let open = |node: &Node| {
+        std::fs::metadata(node.on_host()).is_ok_and(|meta| meta.mode() & 0o006 == 0o006)
+    };
+    let mut changes = gpus.iter().map(Gpu::changes);
+    changes.all(|it| it.hooks.is_empty() && it.mounts.is_empty() && it.nodes.iter().all(open))
+}
+
+/// Puts a container into a network.
+fn join(network: &Network, config: &mut Value, image: &Image) {
+    let namespaces = config.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut);
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace["type"] == "network" {
+            namespace["path"] = json!(network.namespace());
+        }
+    }
+    let resolver = network.resolver().filter(|_| image.has_resolver());
+    if let (Some(file), Some(mounts)) = (resolver, config["mounts"].as_array_mut()) {
+        mounts.push(bind(&file, RESOLVER, "ro"));
+    }
 }
 
 /// The processor time of each period.
@@ -102,10 +178,17 @@ pub(super) fn cpu_quota_us(limits: &Limits) -> u64 {
     u64::from(limits.cpu_millis).saturating_mul(CPU_PERIOD_US) / 1_000
 }
 
-fn config(id: &str, user: u32, image: &Image, command: &[String], execution: &Execution) -> Value {
+fn config(
+    id: &str,
+    lodging: &Lodging,
+    image: &Image,
+    command: &[String],
+    execution: &Execution,
+) -> Value {
     let limits = &execution.limits;
     let file_bytes = limits.output_bytes.saturating_add(1);
-    json!({
+    let user = lodging.user();
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false,
@@ -124,7 +207,7 @@ fn config(id: &str, user: u32, image: &Image, command: &[String], execution: &Ex
             ],
             "noNewPrivileges": true,
         },
-        "root": { "path": image.root(), "readonly": true },
+        "root": { "path": &lodging.root, "readonly": true },
         "hostname": "task",
         "mounts": mounts(execution),
         "linux": {
@@ -144,7 +227,9 @@ fn config(id: &str, user: u32, image: &Image, command: &[String], execution: &Ex
                 "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
             ],
         },
-    })
+    });
+    lodging.put_into(&mut config);
+    config
 }
 
 /// What the GPUs of a run change in its configuration.
@@ -158,11 +243,11 @@ struct Given {
 }
 
 impl Given {
-    fn of(gpus: &[Gpu], user: u32) -> io::Result<Self> {
+    fn of(gpus: &[Gpu], lodging: &Lodging) -> io::Result<Self> {
         let mut given = Self::default();
         for changes in gpus.iter().map(Gpu::changes) {
             for node in &changes.nodes {
-                given.device(node, user)?;
+                given.device(node, lodging)?;
             }
             given.env.extend(changes.env.iter().map(|it| json!(it)));
             given.mounts.extend(changes.mounts.iter().map(|mount| {
@@ -179,8 +264,9 @@ impl Given {
         Ok(given)
     }
 
-    /// The node belongs to the container's user, whoever may use it on this machine.
-    fn device(&mut self, node: &Node, user: u32) -> io::Result<()> {
+    /// The node belongs to the container's user, whoever may use it on this machine; in a user namespace, where nobody makes
+    /// nodes, it is the machine's own.
+    fn device(&mut self, node: &Node, lodging: &Lodging) -> io::Result<()> {
         let meta = std::fs::metadata(node.on_host())?;
         let is_block = meta.file_type().is_block_device();
         if !is_block && !meta.file_type().is_char_device() {
@@ -189,10 +275,18 @@ impl Given {
         }
         let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
         let kind = if is_block { "b" } else { "c" };
-        self.devices.push(json!({
-            "path": node.path, "type": kind, "major": major, "minor": minor,
-            "fileMode": 0o660, "uid": user, "gid": user,
-        }));
+        if lodging.has_namespace() {
+            self.mounts.push(json!({
+                "destination": node.path, "type": "bind", "source": node.on_host(),
+                "options": ["bind", "rw", "nosuid", "noexec"],
+            }));
+        } else {
+            let user = lodging.user();
+            self.devices.push(json!({
+                "path": node.path, "type": kind, "major": major, "minor": minor,
+                "fileMode": 0o660, "uid": user, "gid": user,
+            }));
+        }
         self.allowed.push(json!({
             "allow": true, "type": kind, "major": major, "minor": minor,
             "access": node.permissions.as_deref().unwrap_or("rwm"),
@@ -233,12 +327,6 @@ pub(super) fn environment(image: &Image, execution: &Execution) -> Vec<String> {
 }
 
 fn mounts(execution: &Execution) -> Value {
-    let bind = |from: &Path, to: &str, mode: &str| {
-        json!({
-            "destination": to, "type": "bind", "source": from,
-            "options": ["bind", mode, "nosuid", "nodev"],
-        })
-    };
     let temporary = |at: &str, mode: &str| {
         let size = format!("size={}", execution.limits.temporary_bytes());
         json!({
@@ -264,6 +352,13 @@ fn mounts(execution: &Execution) -> Value {
         bind(&execution.inputs, IN, "ro"),
         bind(&execution.output, OUT, "rw"),
     ])
+}
+
+fn bind(from: &Path, to: &str, mode: &str) -> Value {
+    json!({
+        "destination": to, "type": "bind", "source": from,
+        "options": ["bind", mode, "nosuid", "nodev"],
+    })
 }
 
 fn resources(execution: &Execution) -> Value {

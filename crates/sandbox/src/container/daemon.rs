@@ -39,14 +39,15 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::ids::{Ids, RANGES};
 use super::image::{Image, Images};
-use super::{FIRST_USER, USERS, Unavailable, bundle, oci};
+use super::{Unavailable, bundle, oci};
 use crate::Stream::{Stderr, Stdout};
 use crate::contract::{IN, OUT};
 use crate::failure::host;
 use crate::gpu::Gpu;
 use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, private_dir};
-use crate::{Failure, FailureKind, Limits, StartError};
+use crate::{Failure, FailureKind, Limits, Network, StartError};
 
 /// Where daemons listen, best first; rootless ones below the user's own directory.
 const SOCKETS: [&str; 3] = ["/var/run/docker.sock", "/run/docker.sock", "/run/podman/podman.sock"];
@@ -86,6 +87,8 @@ struct Api {
     prefix: String,
     /// It runs in a user namespace: its root is whoever started it.
     rootless: bool,
+    /// What containers have whose limits say that they have a network.
+    network: Option<Network>,
 }
 
 /// Images that the machine's daemon has by name, as its owner built or pulled them.
@@ -172,7 +175,12 @@ impl Daemon {
             Err(error) => return Ok(Err(refused(told(&error)))),
         };
         let daemon = Self {
-            api: Api { docker, prefix: oci::prefix_of(&dir), rootless: false },
+            api: Api {
+                docker,
+                prefix: oci::prefix_of(&dir),
+                rootless: false,
+                network: config.network.clone(),
+            },
             images: Arc::new(images),
             bundles,
             cached_bytes: config.cached_image_bytes,
@@ -196,7 +204,7 @@ impl Daemon {
         self.api.end_all().await.map_err(words)?;
         let bundle = bundle::empty(&self.bundles).map_err(|error| error.to_string())?;
         self.import(&bundle.image).await.map_err(|kind| kind.to_string())?;
-        let id = self.api.name(USERS);
+        let id = self.api.name(RANGES);
         let body =
             self.api.body(&bundle.image, &bundle.execution, vec!["/nothing".to_owned()], None);
         let started = self.api.start(&id, body.map_err(|error| error.to_string())?).await;
@@ -276,7 +284,7 @@ impl Daemon {
         if me.uid() != 0 {
             return Ok(Some((me.uid(), me.gid())));
         }
-        let user = FIRST_USER + number;
+        let user = Ids::of(number).first;
         chown(&execution.output, Some(user), Some(user))?;
         Ok(Some((user, user)))
     }
@@ -297,7 +305,7 @@ impl Runtime for Daemon {
         execution: Execution,
         cancel: CancellationToken,
     ) -> Result<Executed, Stopped> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % USERS;
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % RANGES;
         let images = Arc::clone(&self.images);
         let unpacked = tokio::task::spawn_blocking(move || {
             let image = images.get(&execution.program, execution.pin, &execution.limits)?;
@@ -335,6 +343,7 @@ impl Api {
         user: Option<(u32, u32)>,
     ) -> io::Result<ContainerCreateBody> {
         let given = Given::of(&execution.gpus)?;
+        let network = self.network_for(&execution.limits)?;
         let (uid, gid) = user.unwrap_or((0, 0));
         Ok(ContainerCreateBody {
             image: Some(name_of(image)),
@@ -345,7 +354,7 @@ impl Api {
             env: Some([bundle::environment(image, execution), given.env].concat()),
             working_dir: Some(image.directory().to_owned()),
             labels: Some(HashMap::from([(LABEL.to_owned(), self.prefix.clone())])),
-            network_disabled: Some(true),
+            network_disabled: Some(network.is_none()),
             attach_stdin: Some(false),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
@@ -354,10 +363,19 @@ impl Api {
                 devices: Some(given.devices),
                 group_add: Some(given.groups),
                 mounts: Some([mounts(execution), given.mounts].concat()),
+                network_mode: Some(network.map_or("none".to_owned(), Network::to_string)),
                 ..fence(&execution.limits)
             }),
             ..ContainerCreateBody::default()
         })
+    }
+
+    fn network_for(&self, limits: &Limits) -> io::Result<Option<&Network>> {
+        if !limits.network {
+            return Ok(None);
+        }
+        let none = || io::Error::other("this worker has no network to give to it");
+        self.network.as_ref().map(Some).ok_or_else(none)
     }
 
     /// Creates and starts; without looking at what comes out.
@@ -569,7 +587,6 @@ fn fence(limits: &Limits) -> HostConfig {
         hard: Some(signed(most)),
     };
     HostConfig {
-        network_mode: Some("none".to_owned()),
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),

@@ -86,6 +86,12 @@ impl Image {
         if plain.is_some() && below.is_absolute() { &self.about.directory } else { "/" }
     }
 
+    /// Whether there is a file in it that how names are resolved can be laid over.
+    pub(super) fn has_resolver(&self) -> bool {
+        layers::plain(Path::new(layers::RESOLVER))
+            .is_some_and(|path| layers::is_file_below(&self.root(), &path))
+    }
+
     pub(super) fn root(&self) -> PathBuf {
         self.dir.join("rootfs")
     }

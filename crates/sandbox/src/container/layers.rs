@@ -24,6 +24,8 @@ const HIDES: &str = ".wh.";
 const HIDES_ALL: &str = ".wh..wh..opq";
 /// What every container finds; made now, since its root is read-only later.
 const PLACES: [&str; 7] = ["proc", "dev", "dev/pts", "dev/shm", "tmp", "iexec_in", "iexec_out"];
+/// Where programs look for how names are resolved.
+pub(super) const RESOLVER: &str = "/etc/resolv.conf";
 
 /// What may still be unpacked.
 #[derive(Debug)]
@@ -140,10 +142,26 @@ pub(super) fn compose(layers: &[PathBuf], root: &Path, max_bytes: u64) -> Result
             fs::set_permissions(&at, Permissions::from_mode(0o755)).map_err(&disk)?;
         }
     }
+    make_resolver(root).map_err(&disk)?;
     // What is mounted there may take over the rights of what it covers.
     let open = Permissions::from_mode(0o1777);
     fs::set_permissions(root.join("tmp"), open).map_err(&disk)?;
     Ok(max_bytes - budget.bytes)
+}
+
+/// Makes an empty file for how names are resolved, unless the image has something of its own in that place.
+fn make_resolver(root: &Path) -> io::Result<()> {
+    let dir = root.join("etc");
+    if fs::symlink_metadata(&dir).is_err() {
+        fs::create_dir(&dir)?;
+        fs::set_permissions(&dir, Permissions::from_mode(0o755))?;
+    }
+    let file = dir.join("resolv.conf");
+    if is_dir(&dir) && fs::symlink_metadata(&file).is_err() {
+        File::create(&file)?;
+        fs::set_permissions(&file, Permissions::from_mode(0o644))?;
+    }
+    Ok(())
 }
 
 /// Lays one directory of a layer over the same of the image. Never through a link: at every step the image has a real
@@ -230,7 +248,7 @@ fn make_parents(root: &Path, path: &Path) -> Result<(), FailureKind> {
 }
 
 /// A real file, not behind any link.
-fn is_file_below(root: &Path, path: &Path) -> bool {
+pub(super) fn is_file_below(root: &Path, path: &Path) -> bool {
     let mut at = root.to_owned();
     let parents = path.parent().into_iter().flat_map(Path::components);
     let reached = parents.into_iter().all(|part| {
@@ -333,7 +351,8 @@ mod tests {
         compose(&dirs, &root, 1_000).unwrap();
         let mut shown = Vec::new();
         show(&root, "", &mut shown);
-        shown.retain(|line| !PLACES.iter().any(|place| line.starts_with(place)));
+        let made = |line: &String| PLACES.iter().any(|place| line.starts_with(place));
+        shown.retain(|line| !made(line) && !matches!(&**line, "etc/" | "etc/resolv.conf 644 "));
         want.assert_eq(&shown.join("\n"));
     }
 

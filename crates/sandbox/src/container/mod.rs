@@ -1,11 +1,11 @@
 //! Container images, run directly by an OCI runtime (runc or crun), or else by a daemon ([`Daemon`]). Nothing is fetched
-//! here, and containers have no network.
+//! here, and containers have no network but one that the provider made for them ([`crate::Network`]).
 //!
 //! ```text
 //!   archive (docker save, OCI layout) ──► images: layers unpacked once, shared by hard links, every digest checked
 //!                                           │
-//!   Execution ──► bundle: config.json ──────┤ read-only root, no capabilities, seccomp, own namespaces, a user id
-//!                                           │ that nobody else has, cgroup limits
+//!   Execution ──► bundle: config.json ──────┤ read-only root, no capabilities, seccomp, own namespaces, user ids
+//!                                           │ that nobody else has (ids), cgroup limits
 //!                                           ▼
 //!                              runc run ──► exit code, captured output   (oci)
 //! ```
@@ -21,6 +21,7 @@
 
 mod bundle;
 mod daemon;
+mod ids;
 mod image;
 mod layers;
 mod oci;
@@ -34,21 +35,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use self::bundle::Lodging;
 pub use self::daemon::{Daemon, LocalImages, find_daemon};
+use self::ids::{Ids, RANGES, Stage};
 use self::image::Images;
 use self::oci::Oci;
 use crate::failure::host;
 use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, fresh_private_dir};
-use crate::{FailureKind, StartError};
+use crate::{FailureKind, Limits, Network, StartError};
 
 /// What OCI runtimes are called, best first.
 const RUNTIMES: [&str; 2] = ["runc", "crun"];
 /// Where they are when the path does not say so.
 const PLACES: [&str; 5] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"];
-/// The first of the user ids that containers run under; far from any that a system gives to people or services.
-const FIRST_USER: u32 = 1_879_048_192;
-/// How many of them there are. More containers than that do not run at once.
-const USERS: u32 = 1 << 16;
 
 /// Why containers do not run on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +93,9 @@ impl Unavailable {
                 "start Docker, or podman system service, and let the worker's user reach its socket"
             }
             Self::Off => "set worker.containers to auto",
-            Self::NotRoot { .. } => "start the worker as root, or run Docker or Podman",
+            Self::NotRoot { .. } => {
+                "start the worker as root, or run Docker or Podman, which may be the user's own: systemctl --user start podman.socket"
+            }
             Self::Refused { .. } => {
                 "start the worker outside of containers, or in one that may make namespaces, mounts and control groups"
             }
@@ -128,45 +129,87 @@ pub struct Container {
     oci: Oci,
     images: Arc<Images>,
     bundles: PathBuf,
+    /// Where roots are shown to user namespaces; nothing where there are none.
+    stage: Option<Arc<Stage>>,
+    network: Option<Network>,
     next: AtomicU32,
 }
 
 impl Container {
     /// A runtime around that program ([`find_runtime`]), which keeps its images and what runs under the configured
-    /// directory. Containers that an earlier process left behind are ended.
+    /// directory. Tries with an empty image whether containers can be made here at all, best in user namespaces of their
+    /// own, which takes some tens of milliseconds. Containers that an earlier process left behind are ended.
     ///
     /// # Errors
-    /// The directory cannot be used.
-    pub fn new(program: PathBuf, config: &Config) -> Result<Self, StartError> {
+    /// The directory cannot be used, or (the inner one) what the program says to being called.
+    pub fn open(
+        program: PathBuf,
+        config: &Config,
+    ) -> Result<Result<Self, Unavailable>, StartError> {
+        let started = |error: std::io::Error| StartError {
+            dir: config.dir.clone(),
+            detail: error.to_string(),
+        };
+        let mut containers = Self::at(program, config).map_err(started)?;
+        let stage = Stage::open(&config.roots, containers.oci.prefix());
+        let namespaces = stage.map_err(|error| error.to_string()).and_then(|stage| {
+            containers.try_out(Some(&stage))?;
+            Ok(stage)
+        });
+        match namespaces {
+            Ok(stage) => containers.stage = Some(Arc::new(stage)),
+            Err(why) => {
+                tracing::warn!(why, "containers have ids of their own, but no user namespaces");
+                if let Err(words) = containers.try_out(None) {
+                    let program = containers.oci.program().to_owned();
+                    return Ok(Err(Unavailable::Refused { program, words }));
+                }
+            }
+        }
+        Ok(Ok(containers))
+    }
+
+    fn at(program: PathBuf, config: &Config) -> std::io::Result<Self> {
         let dir = config.dir.join("containers");
-        Self::open(program, &dir, config.cached_image_bytes)
-            .map_err(|error| StartError { dir: config.dir.clone(), detail: error.to_string() })
-    }
-
-    /// Tries with an empty image whether containers can be made here at all. Takes some tens of milliseconds.
-    ///
-    /// # Errors
-    /// What the runtime says.
-    pub fn check(&self) -> Result<(), Unavailable> {
-        let refused =
-            |words: String| Unavailable::Refused { program: self.oci.program().to_owned(), words };
-        let id = self.oci.name(USERS);
-        let made = bundle::make_empty(&self.bundles, &id, FIRST_USER + USERS);
-        let bundle = made.map_err(|error| refused(error.to_string()))?;
-        let words = self.oci.try_run(&id, bundle.path());
-        // That there is nothing to start is found out last.
-        if oci::is_about_the_program(&words) { Ok(()) } else { Err(refused(words)) }
-    }
-
-    fn open(program: PathBuf, dir: &Path, cached_bytes: u64) -> std::io::Result<Self> {
-        crate::run::private_dir(dir)?;
+        crate::run::private_dir(&dir)?;
         let dir = dir.canonicalize()?;
         let oci = Oci::open(program, dir.join("state"), &dir)?;
         oci.end_all();
         let bundles = dir.join("bundles");
         fresh_private_dir(&bundles)?;
-        let images = Arc::new(Images::open(&dir, cached_bytes)?);
-        Ok(Self { oci, images, bundles, next: AtomicU32::new(0) })
+        let images = Arc::new(Images::open(&dir, config.cached_image_bytes)?);
+        let (stage, network) = (None, config.network.clone());
+        Ok(Self { oci, images, bundles, stage, network, next: AtomicU32::new(0) })
+    }
+
+    /// Runs an image with nothing in it. The error is what the runtime says if that is not the reason why it fails.
+    fn try_out(&self, stage: Option<&Stage>) -> Result<(), String> {
+        let number = RANGES - 1;
+        let id = self.oci.name(number);
+        let empty = bundle::empty(&self.bundles).map_err(|error| error.to_string())?;
+        let lodging = Lodging::new(Ids::of(number), &empty.image, stage, &id);
+        let lodging = lodging.map_err(|error| error.to_string())?;
+        bundle::write_empty(&empty, &id, &lodging).map_err(|error| error.to_string())?;
+        let words = self.oci.try_run(&id, empty.dir.path());
+        // That there is nothing to start is found out last.
+        if oci::is_about_the_program(&words) { Ok(()) } else { Err(words) }
+    }
+
+    /// What the container of an execution is joined to, if to anything.
+    fn network_for(&self, limits: &Limits) -> Result<Option<&Network>, FailureKind> {
+        if !limits.network {
+            return Ok(None);
+        }
+        let doing = "giving the container a network";
+        let lacking = |detail: String| FailureKind::Host { doing, detail };
+        let network = self.network.as_ref();
+        let network = network.ok_or_else(|| lacking("this worker has none for it".to_owned()))?;
+        let namespace = network.namespace();
+        if namespace.exists() {
+            Ok(Some(network))
+        } else {
+            Err(lacking(format!("there is no namespace {}", namespace.display())))
+        }
     }
 }
 
@@ -185,21 +228,27 @@ impl Runtime for Container {
         execution: Execution,
         cancel: CancellationToken,
     ) -> Result<Executed, Stopped> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % USERS;
-        let user = FIRST_USER + number;
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % RANGES;
+        let network = self.network_for(&execution.limits)?.cloned();
         let (images, bundles) = (Arc::clone(&self.images), self.bundles.clone());
+        let stage = self.stage.clone();
         let id = self.oci.name(number);
         let name = id.clone();
         let prepared = tokio::task::spawn_blocking(move || {
             let image = images.get(&execution.program, execution.pin, &execution.limits)?;
-            let bundle = bundle::make(&bundles, &name, user, &image, &execution)?;
-            Ok::<_, FailureKind>((image, bundle, execution))
+            // A GPU that is not everybody's is nothing to a namespace's root.
+            let stage = stage.as_deref().filter(|_| bundle::are_open_to_all(&execution.gpus));
+            let lodging = Lodging::new(Ids::of(number), &image, stage, &name);
+            let lodging = lodging.map_err(host("showing the image to the container"))?;
+            let bundle =
+                bundle::make(&bundles, &name, &lodging, &image, network.as_ref(), &execution)?;
+            Ok::<_, FailureKind>((image, lodging, bundle, execution))
         });
         let prepared = prepared.await.unwrap_or_else(|error| {
             Err(host("preparing the container")(std::io::Error::other(error)))
         });
-        // Both stay until the container is gone: the image, so that it is not thrown out, and the bundle.
-        let (_image, bundle, execution) = prepared?;
+        // All stay until the container is gone: the image, so that it is not thrown out, its place, and the bundle.
+        let (_image, _lodging, bundle, execution) = prepared?;
         if cancel.is_cancelled() {
             return Err(FailureKind::Cancelled.into());
         }

@@ -45,6 +45,11 @@ impl Oci {
         format!("{}-{}-{number}", self.prefix, std::process::id())
     }
 
+    /// What tells this sandbox's containers from those of others on the machine.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(super) fn program(&self) -> &Path {
         &self.program
     }

@@ -1,8 +1,11 @@
 //! What only containers have: images, isolation, and processes that must not stay behind.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +36,16 @@ fn job(containers: &Containers, image: &Path, args: &[&str]) -> Job {
         limits: Limits { processes: 32, memory_bytes: 128 << 20, ..Limits::for_timeref(300) },
         gpus: 0,
     }
+}
+
+fn opened(config: &Config) -> Arc<Container> {
+    Arc::new(Container::open(find_runtime().unwrap(), config).unwrap().unwrap())
+}
+
+/// Containers of that configuration.
+fn with(config: &Config) -> Containers {
+    let sandbox = Sandbox::with_runtime(config, opened(config)).unwrap();
+    Containers { sandbox, dir: tempfile::tempdir().unwrap() }
 }
 
 fn stored(containers: &Containers, archive: &[u8]) -> PathBuf {
@@ -67,10 +80,152 @@ async fn a_container_reaches_nothing_but_its_own() {
         CapBnd: 0000000000000000
         NoNewPrivs: 1
         Seccomp: 2
-        root false
+        root true
         processes 1
     "#]]
     .assert_eq(&run(containers, escape).await);
+}
+
+/// The user that the program is, and which ids of the machine are behind its own: inside, outside, how many.
+async fn who_runs(containers: &Containers) -> (u32, [u32; 3]) {
+    let said = run(containers, job(containers, prober_image(), &["whoami"])).await;
+    let numbers: Vec<u32> = said.split_whitespace().map(|it| it.parse().unwrap()).collect();
+    let [user, inside, outside, size] = numbers[..] else { panic!("{said}") };
+    (user, [inside, outside, size])
+}
+
+#[tokio::test]
+async fn who_is_root_in_a_container_is_nobody_outside() {
+    let Some(containers) = containers() else { return };
+    let (user, [inside, outside, size]) = who_runs(containers).await;
+    assert_eq!((user, inside, size), (0, 0, 1 << 16));
+    assert!((0x7000_0000..0x8000_0000).contains(&outside), "{outside}");
+    let (_, [_, next, _]) = who_runs(containers).await;
+    assert_ne!(outside, next, "no two have the same");
+    // Nobody's, and only root may read it as it stands: its owner and everybody else may not.
+    let secret = job(containers, prober_image(), &["hide"]);
+    let archive = secret.archive.clone();
+    assert_eq!(run(containers, secret).await, "");
+    let bounds = sandbox::archive::Bounds::default();
+    let found = sandbox::archive::read_file(&archive, "result", 100, &bounds).unwrap().unwrap();
+    assert_eq!(found, b"hidden");
+}
+
+#[tokio::test]
+async fn where_no_user_namespace_can_be_had_containers_have_an_id_of_their_own() {
+    if containers().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody but this user passes through there.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let config = Config { roots: dir.path().join("roots"), ..Config::new(dir.path(), 2) };
+    let here = with(&config);
+    let (user, [inside, outside, _]) = who_runs(&here).await;
+    assert!((0x7000_0000..0x8000_0000).contains(&user), "{user}");
+    assert_eq!((inside, outside), (0, 0));
+    assert_eq!(run(&here, job(&here, prober_image(), &["args", "well"])).await, "well");
+}
+
+#[tokio::test]
+async fn nothing_stays_mounted_where_images_were_shown() {
+    if containers().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::new(dir.path(), 2);
+    let here = with(&config);
+    assert_eq!(run(&here, job(&here, prober_image(), &["args", "well"])).await, "well");
+    let place = dir.path().canonicalize().unwrap();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(place.to_str().unwrap()), "{mounts}");
+}
+
+/// A network namespace, gone with the test.
+struct Net {
+    name: String,
+}
+
+impl Net {
+    fn new() -> Option<Self> {
+        let net = Self { name: format!("gm-test-{}", std::process::id()) };
+        let made = net.ip(&["netns", "add", &net.name])
+            && net.ip(&["-n", &net.name, "link", "set", "lo", "up"]);
+        let required = std::env::var_os("GRISTMILL_REQUIRE_NETNS").is_some();
+        assert!(made || !required, "GRISTMILL_REQUIRE_NETNS is set, and none can be made");
+        if !made {
+            eprintln!(
+                "NOT TESTED: containers with a network, since no network namespace can be made"
+            );
+        }
+        made.then_some(net)
+    }
+
+    fn ip(&self, args: &[&str]) -> bool {
+        Command::new("ip").args(args).status().is_ok_and(|status| status.success())
+    }
+
+    /// Listens in it, and says where.
+    fn listen(&self, prober: &Path) -> (Child, String) {
+        let mut listening = Command::new("ip")
+            .args(["netns", "exec", &self.name])
+            .arg(prober)
+            .arg("listen")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        BufReader::new(listening.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        (listening, address.trim().to_owned())
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        self.ip(&["netns", "del", &self.name]);
+    }
+}
+
+#[tokio::test]
+async fn a_container_reaches_the_network_that_it_is_given_and_no_other() {
+    if containers().is_none() {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("listener");
+    fs::write(&program, prober()).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut listening, there) = net.listen(&program);
+    let outside = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = outside.local_addr().unwrap().to_string();
+
+    let config = Config { network: Some(net.name.parse().unwrap()), ..Config::new(dir.path(), 2) };
+    let here = with(&config);
+    let reach = async |network: bool, address: &str| {
+        let mut job = job(&here, prober_image(), &["reach", address]);
+        job.limits.network = network;
+        run(&here, job).await
+    };
+    assert_eq!(reach(true, &there).await, "reached");
+    assert_eq!(reach(true, &host).await, "kept");
+    assert_eq!(reach(false, &there).await, "kept");
+    assert_eq!(reach(false, &host).await, "kept");
+    listening.kill().unwrap();
+    listening.wait().unwrap();
+    drop(net);
+    let gone = reach(true, &there).await;
+    assert!(gone.starts_with("GM-4190") || gone.contains("there is no namespace"), "{gone}");
+}
+
+#[tokio::test]
+async fn a_worker_without_a_network_for_containers_gives_none() {
+    for containers in [containers(), by_daemon()].into_iter().flatten() {
+        let mut job = job(containers, prober_image(), &["args"]);
+        job.limits.network = true;
+        let said = run(containers, job).await;
+        assert!(said.contains("network"), "{said}");
+    }
 }
 
 #[tokio::test]
@@ -124,8 +279,7 @@ async fn an_image_that_the_daemon_has_is_saved_by_its_name() {
 }
 
 /// A GPU as a vendor's tool describes it, played by devices that every machine has.
-fn gpus(dir: &Path) -> Vec<Gpu> {
-    let spec = r#"
+const GPU: &str = r#"
 cdiVersion: 0.6.0
 kind: acme.example/gpu
 devices:
@@ -136,12 +290,17 @@ devices:
       hostPath: /dev/full
       permissions: rw
     env: [ACME_VISIBLE=0]
+"#;
+/// And with files that programs need for it.
+const DRIVER: &str = "
 containerEdits:
   mounts:
   - hostPath: DIR/driver
     containerPath: /opt/acme/driver
     options: [ro, bind]
-"#;
+";
+
+fn gpus(dir: &Path, spec: &str) -> Vec<Gpu> {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("driver"), "version 1").unwrap();
     fs::write(dir.join("acme.yaml"), spec.replace("DIR", &dir.display().to_string())).unwrap();
@@ -156,11 +315,9 @@ async fn a_container_is_given_the_gpus_it_asks_for_and_no_others() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let gpus = gpus(&dir.path().join("cdi"));
+    let gpus = gpus(&dir.path().join("cdi"), &format!("{GPU}{DRIVER}"));
     let config = Config { gpus, ..Config::new(dir.path(), 2) };
-    let runtime = Arc::new(Container::new(find_runtime().unwrap(), &config).unwrap());
-    let sandbox = Sandbox::with_runtime(&config, runtime).unwrap();
-    let here = Containers { sandbox, dir: tempfile::tempdir().unwrap() };
+    let here = with(&config);
     let with = |gpus: u32, args: &[&str]| Job { gpus, ..job(&here, prober_image(), args) };
     assert_eq!(run(&here, with(1, &["open", "/dev/acme0"])).await, "opened");
     assert_eq!(run(&here, with(1, &["show", "/opt/acme/driver"])).await, "version 1");
@@ -169,6 +326,20 @@ async fn a_container_is_given_the_gpus_it_asks_for_and_no_others() {
     assert_eq!(absent, "No such file or directory (os error 2)");
     let many = run(&here, with(2, &["args"])).await;
     assert_eq!(many, "GM-7020 the task wants 2 GPUs, and this worker has 1");
+}
+
+#[tokio::test]
+async fn who_is_nobody_outside_uses_a_gpu_that_is_everybodys() {
+    if containers().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let gpus = gpus(&dir.path().join("cdi"), GPU);
+    let here = with(&Config { gpus, ..Config::new(dir.path(), 2) });
+    let with_gpu = |args: &[&str]| Job { gpus: 1, ..job(&here, prober_image(), args) };
+    assert_eq!(run(&here, with_gpu(&["open", "/dev/acme0"])).await, "opened");
+    let who = run(&here, with_gpu(&["whoami"])).await;
+    assert!(who.starts_with("0 ") && who.trim_end().ends_with("65536"), "{who}");
 }
 
 #[tokio::test]
@@ -277,9 +448,8 @@ async fn what_an_earlier_process_left_running_is_ended() {
     }
     let dir = tempfile::tempdir().unwrap();
     let config = Config::new(dir.path(), 2);
-    let open = || Arc::new(Container::new(find_runtime().unwrap(), &config).unwrap());
-    let sandbox = Sandbox::with_runtime(&config, open()).unwrap();
-    let here = Containers { sandbox, dir: tempfile::tempdir().unwrap() };
+    let open = || opened(&config);
+    let here = with(&config);
     let sleeping = job(&here, prober_image(), &["sleep"]);
     let sandbox = here.sandbox.clone();
     let running =

@@ -23,10 +23,7 @@ pub(crate) fn containers() -> Option<&'static Containers> {
     let found = CONTAINERS.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::new(dir.path().join("sandbox"), 4);
-        let usable = find_runtime().and_then(|program| {
-            let containers = Container::new(program, &config).unwrap();
-            containers.check().map(|()| containers)
-        });
+        let usable = find_runtime().and_then(|program| Container::open(program, &config).unwrap());
         let runtime = match usable {
             Ok(containers) => Arc::new(containers),
             Err(why) => {

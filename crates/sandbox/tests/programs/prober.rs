@@ -3,8 +3,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::fs::symlink;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -84,14 +84,14 @@ fn probe(verb: &str, rest: &[String]) -> io::Result<u8> {
             for path in ["/etc/x", "/iexec_in/x", "/x", "/proc/sys/kernel/hostname"] {
                 println!("{path} {}", if File::create(path).is_ok() { "written" } else { "kept" });
             }
-            let reached = TcpStream::connect(first).is_ok();
-            println!("network {}", if reached { "reached" } else { "kept" });
+            println!("network {}", reached(first));
             let mut status = String::new();
             File::open("/proc/self/status")?.read_to_string(&mut status)?;
             for name in ["CapEff", "CapBnd", "NoNewPrivs", "Seccomp"] {
                 let line = status.lines().find_map(|line| line.strip_prefix(name));
                 println!("{name}{}", line.unwrap_or_default().replace('\t', " "));
             }
+            // To itself.
             let root = status.lines().any(|line| line.starts_with("Uid:\t0"));
             println!("root {root}");
             println!("processes {}", fs::read_dir("/proc")?.filter(|it| is_process(it)).count());
@@ -119,6 +119,25 @@ fn probe(verb: &str, rest: &[String]) -> io::Result<u8> {
                 fs::write(format!("/tmp/{n}"), [b'x'; 65_536])?;
             }
         }
+        "whoami" => {
+            let status = fs::read_to_string("/proc/self/status")?;
+            let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+            let user = user.and_then(|ids| ids.split_whitespace().next()).unwrap_or_default();
+            print!("{user} {}", fs::read_to_string("/proc/self/uid_map")?);
+        }
+        "hide" => {
+            fs::write("/iexec_out/result", "hidden")?;
+            fs::set_permissions("/iexec_out/result", fs::Permissions::from_mode(0))?;
+            return declare(r#"{"deterministic-output-path":"/iexec_out/result"}"#);
+        }
+        "reach" => print!("{}", reached(first)),
+        "listen" => {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            println!("{}", listener.local_addr()?);
+            for stream in listener.incoming() {
+                drop(stream?);
+            }
+        }
         "open" => {
             let opened = File::options().read(true).write(true).open(first);
             print!("{}", opened.map_or_else(|error| error.to_string(), |_| "opened".to_owned()));
@@ -131,6 +150,10 @@ fn probe(verb: &str, rest: &[String]) -> io::Result<u8> {
         }
     }
     declare(DECLARED)
+}
+
+fn reached(address: &str) -> &'static str {
+    if TcpStream::connect(address).is_ok() { "reached" } else { "kept" }
 }
 
 fn is_process(entry: &io::Result<fs::DirEntry>) -> bool {
