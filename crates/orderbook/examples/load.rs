@@ -6,7 +6,9 @@
 //!
 //! For each size: fills a database file, starts the book on it with an embedded chain and the real contracts, asks the
 //! questions that the official SDK asks, then publishes: each publication is a login challenge, its signature, and the
-//! order. Clients, chain and book share this process and its processors, so the figures are what is left for the book. Prints
+//! order. Orders are signed before the clock starts, challenges while it runs, by Bitcoin's library, so that little of what is
+//! measured is the clients' own work. Clients, chain and book share this process and its processors, so the figures are what is
+//! left for the book. Prints
 //! one table in Markdown; latencies are as the client sees them, and processor time is that of clients, chain and book.
 //! With `--books`, filled books are kept in that directory and used again, always by way of a copy.
 
@@ -15,6 +17,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -27,10 +30,11 @@ use devchain::DevChain;
 use orderbook::{Limits, Orderbook};
 use orders::{AppOrder, Domain, OrderKind, RequestOrder};
 use primitives::{Nrlc, OrderHash, Tag};
+use secp256k1::{Message, Secp256k1, SecretKey, SignOnly};
 use store::{Change, OrderRow, OrderState, Status, Store};
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use wire::auth::Challenge;
+use wire::auth::{Authorization, Challenge};
 use wire::market::{MarketClient, Order};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -378,21 +382,26 @@ async fn publish(origin: &Url, market: &Market, publishes: usize) -> Result<Stri
     api.publish(&app_order(market, &domain)?, &market.owner).await?;
     let http = reqwest::Client::builder().pool_max_idle_per_host(PUBLISHING).build()?;
     // Signing orders is the clients' work at another time; logging in is part of publishing.
+    let curve = Arc::new(Secp256k1::signing_only());
     let mut orders: Vec<Vec<_>> = (0..PUBLISHING).map(|_| Vec::new()).collect();
     for number in 0..publishes {
-        let signer =
-            PrivateKeySigner::from_bytes(&keccak256(((number % WALLETS) as u64).to_be_bytes()))?;
+        let key = keccak256(((number % WALLETS) as u64).to_be_bytes());
+        let signer = PrivateKeySigner::from_bytes(&key)?;
         let order = request(market, &domain, &signer, number as u64)?;
-        orders[number % PUBLISHING].push((signer, order.to_json()?));
+        let wallet = (signer.address(), SecretKey::from_byte_array(key.0)?);
+        orders[number % PUBLISHING].push((wallet, order.to_json()?));
     }
     let (start, busy) = (Instant::now(), processor_ms());
     let clients = orders.into_iter().map(|orders| {
         let (http, origin, chain_id) = (http.clone(), origin.clone(), market.client.chain_id());
+        let curve = Arc::clone(&curve);
         tokio::spawn(async move {
             let mut taken = Vec::new();
-            for (signer, order) in orders {
+            for (wallet, order) in orders {
                 let start = Instant::now();
-                publish_one(&http, &origin, chain_id, &signer, order).await?;
+                let challenge = challenge(&http, &origin, chain_id, wallet.0).await?;
+                let login = sign(&curve, &challenge, wallet);
+                publish_one(&http, &origin, chain_id, &login, order).await?;
                 taken.push(start.elapsed());
             }
             Ok::<_, Box<dyn Error + Send + Sync>>(taken)
@@ -412,18 +421,38 @@ async fn publish(origin: &Url, market: &Market, publishes: usize) -> Result<Stri
     ))
 }
 
+async fn challenge(
+    http: &reqwest::Client,
+    origin: &Url,
+    chain_id: u64,
+    wallet: Address,
+) -> Result<Challenge> {
+    let url = origin.join(&format!("/challenge?chainId={chain_id}&address={wallet}"))?;
+    let answer = http.get(url).send().await?.error_for_status()?.bytes().await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+    Ok(Challenge::from_json(&answer["data"])?)
+}
+
+fn sign(
+    curve: &Secp256k1<SignOnly>,
+    challenge: &Challenge,
+    (wallet, key): (Address, SecretKey),
+) -> Authorization {
+    let hash = challenge.hash();
+    let signature = curve.sign_ecdsa_recoverable(Message::from_digest(hash.0), &key);
+    let (parity, compact) = signature.serialize_compact();
+    let mut signature = compact.to_vec();
+    signature.push(if i32::from(parity) == 0 { 27 } else { 28 });
+    Authorization { hash, signature: signature.into(), wallet }
+}
+
 async fn publish_one(
     http: &reqwest::Client,
     origin: &Url,
     chain_id: u64,
-    signer: &PrivateKeySigner,
+    authorization: &Authorization,
     order: serde_json::Value,
 ) -> Result<()> {
-    let url =
-        origin.join(&format!("/challenge?chainId={chain_id}&address={}", signer.address()))?;
-    let answer = http.get(url).send().await?.error_for_status()?.bytes().await?;
-    let answer: serde_json::Value = serde_json::from_slice(&answer)?;
-    let authorization = Challenge::from_json(&answer["data"])?.sign(signer)?;
     let body = serde_json::json!({"order": order}).to_string();
     let answer = http
         .post(origin.join(&format!("/requestorders?chainId={chain_id}"))?)

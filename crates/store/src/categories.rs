@@ -49,7 +49,7 @@ impl Store {
     ) -> Result<(Vec<CategoryRow>, u64)> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT *");
         push_filter(&mut query, filter)?;
-        query.push(" ORDER BY work_clock_seconds, id LIMIT ");
+        query.push(" ORDER BY work_clock_seconds, id LIMIT +");
         query.push_bind(column::number("limit", range.limit)?);
         query.push(" OFFSET ").push_bind(column::number("offset", range.skip)?);
         let rows = query.build().fetch_all(self.pool()).await;

@@ -77,7 +77,7 @@ impl Change {
     pub(crate) async fn write(&self, to: &mut SqliteConnection, known: &mut Known) -> Result<()> {
         match self {
             Self::Cursor { name, cursor } => cursors::put(to, name, *cursor).await,
-            Self::PutOrder(row) => orders::put(to, known, row).await,
+            Self::PutOrder(row) => orders::put(to, known, &[row]).await,
             Self::SetOrder { hash, state } => orders::set(to, known, *hash, *state).await,
             Self::RemoveOrder(hash) => orders::remove(to, known, *hash).await,
             Self::PutDeal(row) => deals::put(to, row).await,

@@ -10,6 +10,10 @@ use crate::{Error, Result};
 /// Digits of the largest 256-bit number.
 const AMOUNT_DIGITS: usize = 78;
 
+/// What stands before a limit that is bound. With the plus the database takes the limit for an expression; of a bare value it
+/// would make the plan, and plan the statement anew each time the value is bound.
+pub(crate) const LIMIT: &str = " LIMIT +";
+
 /// A number for a BIGINT column.
 pub(crate) fn number(what: &'static str, number: u64) -> Result<i64> {
     i64::try_from(number).map_err(|_| Error::TooLarge { what })
@@ -63,13 +67,13 @@ impl Columns<'_> {
     }
 
     pub(crate) fn address(self, name: &'static str) -> Result<Address> {
-        let bytes: Vec<u8> = self.0.try_get(name).map_err(|_| garbled(name))?;
-        Address::try_from(bytes.as_slice()).map_err(|_| garbled(name))
+        let bytes: &[u8] = self.0.try_get(name).map_err(|_| garbled(name))?;
+        Address::try_from(bytes).map_err(|_| garbled(name))
     }
 
     pub(crate) fn word(self, name: &'static str) -> Result<B256> {
-        let bytes: Vec<u8> = self.0.try_get(name).map_err(|_| garbled(name))?;
-        B256::try_from(bytes.as_slice()).map_err(|_| garbled(name))
+        let bytes: &[u8] = self.0.try_get(name).map_err(|_| garbled(name))?;
+        B256::try_from(bytes).map_err(|_| garbled(name))
     }
 
     pub(crate) fn tag(self, names: [&'static str; 4]) -> Result<Tag> {

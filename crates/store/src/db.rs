@@ -9,8 +9,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{SqlSafeStr, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::orders::put as put_orders;
 use crate::shelves::{Known, ShelfList};
-use crate::{Change, Error, Result};
+use crate::{Change, Error, OrderRow, Result};
 
 /// Every step of the schema, in order, by number and name. A step that was released is never changed: a new one is added.
 const MIGRATIONS: [(i64, &str, &str); 7] = [
@@ -30,6 +31,9 @@ const READERS_MAX: u32 = 4;
 /// What each connection keeps of the file in memory, in KiB. With the number of connections this is what bounds the
 /// memory of a database of any size; the rest is the operating system's cache.
 const CACHE_KIB: u32 = 8 * 1_024;
+/// Pages in the write-ahead log before they are moved to where they belong. What many writes change is moved once, so the more
+/// the less there is to move; 16 MiB also bound what is read again after a crash.
+const LOG_PAGES: u32 = 4_096;
 /// Prepared statements that each connection keeps.
 const STATEMENTS_MAX: usize = 256;
 /// Lists of changes that wait to be written; more callers than that wait for room.
@@ -65,7 +69,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(STATEMENTS_MAX)
-            .pragma("cache_size", format!("-{CACHE_KIB}"));
+            .pragma("cache_size", format!("-{CACHE_KIB}"))
+            .pragma("wal_autocheckpoint", LOG_PAGES.to_string());
         // Asking a file whether it is still there before each query would double the queries.
         let pool = SqlitePoolOptions::new().test_before_acquire(false);
         let path = path.display().to_string();
@@ -187,9 +192,18 @@ impl Pen {
         // A transaction that starts as a writer waits for its turn; one that becomes a writer later would fail.
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
         let mut transaction = begun.map_err(Error::query("begin to write"))?;
+        let mut orders: Vec<&OrderRow> = Vec::new();
         for change in batches.iter().flat_map(|batch| &batch.changes) {
+            // Publications that follow each other are written together.
+            if let Change::PutOrder(row) = change {
+                orders.push(row);
+                continue;
+            }
+            put_orders(&mut transaction, &mut self.known, &orders).await?;
+            orders.clear();
             change.write(&mut transaction, &mut self.known).await?;
         }
+        put_orders(&mut transaction, &mut self.known, &orders).await?;
         let touched = self.known.take_touched(&mut transaction).await?;
         transaction.commit().await.map_err(Error::query("commit what was written"))?;
         self.shelves.update(touched);

@@ -83,7 +83,7 @@ impl Store {
     pub async fn deals(&self, filter: &DealFilter, range: Range) -> Result<(Vec<DealRow>, u64)> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT *");
         push_filter(&mut query, filter);
-        query.push(" ORDER BY block_number DESC, id LIMIT ");
+        query.push(" ORDER BY block_number DESC, id LIMIT +");
         query.push_bind(column::number("limit", range.limit)?);
         query.push(" OFFSET ").push_bind(column::number("offset", range.skip)?);
         let rows = query.build().fetch_all(self.pool()).await;
@@ -98,7 +98,7 @@ impl Store {
     pub async fn prices(&self, category: U256, limit: u64) -> Result<Vec<(u64, U256, U256)>> {
         let rows = sqlx::query(
             "SELECT block_time, workerpool_price, volume FROM deals WHERE category = $1 \
-             ORDER BY block_number DESC, workerpool_price, id LIMIT $2",
+             ORDER BY block_number DESC, workerpool_price, id LIMIT +$2",
         )
         .bind(column::amount(category))
         .bind(column::number("limit", limit)?)

@@ -87,7 +87,7 @@ impl Store {
     ) -> Result<Vec<LogRow>> {
         let rows = sqlx::query(
             "SELECT * FROM task_logs WHERE workerpool = $1 AND task = $2 AND seq > $3 \
-             ORDER BY seq LIMIT $4",
+             ORDER BY seq LIMIT +$4",
         )
         .bind(column::address(workerpool))
         .bind(column::word(task.0))
@@ -107,9 +107,9 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<LogStub>> {
         let of_task = "SELECT seq, at_ms, bytes FROM task_logs \
-             WHERE workerpool = $1 AND task = $2 ORDER BY seq LIMIT $3";
+             WHERE workerpool = $1 AND task = $2 ORDER BY seq LIMIT +$3";
         let of_all = "SELECT seq, at_ms, bytes FROM task_logs \
-             WHERE workerpool = $1 ORDER BY seq LIMIT $2";
+             WHERE workerpool = $1 ORDER BY seq LIMIT +$2";
         let query = match task {
             Some(task) => sqlx::query(of_task)
                 .bind(column::address(workerpool))

@@ -9,6 +9,9 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use crate::column::{self, Columns};
 use crate::{Error, Result, Store, shelves};
 
+/// Orders written by one statement.
+const LINES_MAX: usize = 32;
+
 /// What became of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
@@ -296,57 +299,88 @@ impl Store {
     }
 }
 
+/// Publishes the orders, or brings them up to date, many in one statement: each statement is a trip to the database's thread.
 pub(crate) async fn put(
     to: &mut SqliteConnection,
     known: &mut shelves::Known,
-    row: &OrderRow,
+    rows: &[&OrderRow],
 ) -> Result<()> {
-    let [tag_0, tag_1, tag_2, tag_3] = column::tag(row.tag);
+    let mut lines = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (named, shelf) = shelves::put(to, known, row).await?;
+        lines.push(Line { row, named, shelf, numbers: numbers(row)? });
+    }
+    let mut rest = lines.as_slice();
+    while !rest.is_empty() {
+        // Few lengths, so that there are few statements to prepare.
+        let length = 1 << rest.len().min(LINES_MAX).ilog2();
+        let (lines, others) = rest.split_at(length);
+        insert(lines).build().execute(&mut *to).await.map_err(Error::query("write an order"))?;
+        rest = others;
+    }
+    Ok(())
+}
+
+/// An order as it is written.
+struct Line<'a> {
+    row: &'a OrderRow,
+    named: i64,
+    shelf: i64,
+    numbers: [i64; 9],
+}
+
+/// In the sequence of their columns.
+fn numbers(row: &OrderRow) -> Result<[i64; 9]> {
     let number = column::number;
-    let (named, shelf) = shelves::put(to, known, row).await?;
-    sqlx::query(
+    Ok([
+        number("the publication time", row.published_ms)?,
+        number("the remaining volume", row.state.remaining)?,
+        number("the block number", row.state.changed_block)?,
+        number("the app's price", row.app_price)?,
+        number("the dataset's price", row.dataset_price)?,
+        number("the workerpool's price", row.workerpool_price)?,
+        number("the volume", row.volume)?,
+        number("the category", row.category)?,
+        number("the trust", row.trust)?,
+    ])
+}
+
+fn insert(lines: &[Line<'_>]) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(
         "INSERT INTO orders (hash, kind, status, signer, published_ms, remaining, changed_block, \
-         app, dataset, workerpool, requester, app_price, dataset_price, workerpool_price, volume, \
-         category, trust, tag_0, tag_1, tag_2, tag_3, beneficiary, callback, params, salt, sign, \
-         named, shelf) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
-         $19, $20, $21, $22, $23, $24, $25, $26, $27, $28) \
-         ON CONFLICT (hash) DO UPDATE SET status = excluded.status, signer = excluded.signer, \
+         app_price, dataset_price, workerpool_price, volume, category, trust, \
+         app, dataset, workerpool, requester, tag_0, tag_1, tag_2, tag_3, \
+         beneficiary, callback, params, salt, sign, named, shelf) ",
+    );
+    query.push_values(lines, |mut to, line| {
+        let row = line.row;
+        to.push_bind(column::word(row.hash.0))
+            .push_bind(kind_number(row.kind))
+            .push_bind(row.state.status.number())
+            .push_bind(column::address(row.signer));
+        for number in line.numbers {
+            to.push_bind(number);
+        }
+        for party in [row.app, row.dataset, row.workerpool, row.requester] {
+            to.push_bind(column::address(party));
+        }
+        for bits in column::tag(row.tag) {
+            to.push_bind(bits);
+        }
+        to.push_bind(column::address(row.beneficiary))
+            .push_bind(column::address(row.callback))
+            .push_bind(row.params.clone())
+            .push_bind(column::word(row.salt))
+            .push_bind(row.sign.to_vec())
+            .push_bind(line.named)
+            .push_bind(line.shelf);
+    });
+    query.push(
+        " ON CONFLICT (hash) DO UPDATE SET status = excluded.status, signer = excluded.signer, \
          published_ms = excluded.published_ms, remaining = excluded.remaining, \
          changed_block = excluded.changed_block, sign = excluded.sign",
-    )
-    .bind(column::word(row.hash.0))
-    .bind(kind_number(row.kind))
-    .bind(row.state.status.number())
-    .bind(column::address(row.signer))
-    .bind(number("the publication time", row.published_ms)?)
-    .bind(number("the remaining volume", row.state.remaining)?)
-    .bind(number("the block number", row.state.changed_block)?)
-    .bind(column::address(row.app))
-    .bind(column::address(row.dataset))
-    .bind(column::address(row.workerpool))
-    .bind(column::address(row.requester))
-    .bind(number("the app's price", row.app_price)?)
-    .bind(number("the dataset's price", row.dataset_price)?)
-    .bind(number("the workerpool's price", row.workerpool_price)?)
-    .bind(number("the volume", row.volume)?)
-    .bind(number("the category", row.category)?)
-    .bind(number("the trust", row.trust)?)
-    .bind(tag_0)
-    .bind(tag_1)
-    .bind(tag_2)
-    .bind(tag_3)
-    .bind(column::address(row.beneficiary))
-    .bind(column::address(row.callback))
-    .bind(row.params.as_str())
-    .bind(column::word(row.salt))
-    .bind(row.sign.to_vec())
-    .bind(named)
-    .bind(shelf)
-    .execute(to)
-    .await
-    .map_err(Error::query("write an order"))?;
-    Ok(())
+    );
+    query
 }
 
 pub(crate) async fn set(

@@ -68,7 +68,7 @@ impl Store {
 
     /// Workerpools of which it is known how tasks ended, at most so many.
     pub async fn workerpools_with_outcomes(&self, limit: u64) -> Result<Vec<Address>> {
-        let rows = sqlx::query("SELECT DISTINCT workerpool FROM outcomes LIMIT $1")
+        let rows = sqlx::query("SELECT DISTINCT workerpool FROM outcomes LIMIT +$1")
             .bind(column::number("limit", limit)?)
             .fetch_all(self.pool())
             .await

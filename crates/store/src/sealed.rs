@@ -87,7 +87,7 @@ impl Store {
         });
         let rows = sqlx::query(
             "SELECT * FROM sealed WHERE (kind, owner, name) > ($1, $2, $3) \
-             ORDER BY kind, owner, name LIMIT $4",
+             ORDER BY kind, owner, name LIMIT +$4",
         )
         .bind(kind)
         .bind(owner)

@@ -26,7 +26,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 pub(crate) use list::{Known, ShelfList, put};
 
-use crate::column::{self, Columns};
+use crate::column::{self, Columns, LIMIT};
 use crate::orders::{kind_number, push_filter, read_kind};
 use crate::{Error, OrderFilter, OrderRow, Party, Range, Result, Store};
 
@@ -124,8 +124,8 @@ impl Store {
         if let Some(category) = category {
             query.push(" AND category = ").push_bind(column::number("the category", category)?);
         }
-        query.push(" GROUP BY tag_0, tag_1, tag_2, tag_3 ORDER BY counted DESC, tag_0 LIMIT ");
-        query.push_bind(column::number("limit", limit)?);
+        query.push(" GROUP BY tag_0, tag_1, tag_2, tag_3 ORDER BY counted DESC, tag_0");
+        query.push(LIMIT).push_bind(column::number("limit", limit)?);
         let rows = query.build().fetch_all(self.pool()).await;
         let rows = rows.map_err(Error::query("read the demands of orders"))?;
         let read = |row| {
@@ -328,7 +328,7 @@ fn best_first(one: &OrderRow, other: &OrderRow) -> std::cmp::Ordering {
 }
 
 fn push_range(query: &mut QueryBuilder<Sqlite>, range: Range) -> Result<()> {
-    query.push(" LIMIT ").push_bind(column::number("limit", range.limit)?);
+    query.push(LIMIT).push_bind(column::number("limit", range.limit)?);
     query.push(" OFFSET ").push_bind(column::number("offset", range.skip)?);
     Ok(())
 }

@@ -33,6 +33,11 @@ pub fn number_or_text(amount: U256) -> Value {
     safe_number("", amount).unwrap_or_else(|_| Value::from(amount.to_string()))
 }
 
+/// The address with its checksum. Most that an order names are zero, and zero has no letters to check.
+pub(crate) fn checksummed(address: Address) -> String {
+    if address.is_zero() { format!("{address:#x}") } else { address.to_checksum(None) }
+}
+
 /// Reads the fields of a JSON object one by one; each error names the field.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {

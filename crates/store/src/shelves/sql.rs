@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::list::unnamed;
 use super::{Restricted, about, push_range, restricted_to_somebody};
-use crate::column;
+use crate::column::{self, LIMIT};
 use crate::orders::{kind_number, party_column, price_column, push_alike, push_party, push_rest};
 use crate::{OrderFilter, Party, Range, Result};
 
@@ -46,7 +46,7 @@ pub(super) fn push_arms(
         ));
     };
     let end = |query: &mut QueryBuilder<Sqlite>| {
-        query.push(sequence(filter.kind, "")).push(" LIMIT ").push_bind(limit).push(")");
+        query.push(sequence(filter.kind, "")).push(LIMIT).push_bind(limit).push(")");
     };
     for shelf in shelves {
         begin(query);
@@ -65,10 +65,10 @@ pub(super) fn push_arms(
     }
     // A limit that limits nothing: without it the database would merge the arms in pairs, which takes far longer than
     // sorting their few rows.
-    query.push(" LIMIT ").push_bind(i64::MAX);
+    query.push(LIMIT).push_bind(i64::MAX);
     let direction = direction(filter.kind);
-    query.push(format_args!(") AS arms ORDER BY best_price{direction}, best_ms, best_hash LIMIT "));
-    query.push_bind(limit);
+    query.push(format_args!(") AS arms ORDER BY best_price{direction}, best_ms, best_hash"));
+    query.push(LIMIT).push_bind(limit);
     Ok(())
 }
 
@@ -114,7 +114,7 @@ pub(super) fn push_walk(
          FROM orders WHERE status = 0 AND kind = {kind}"
     ));
     query.push(sequence(filter.kind, ""));
-    query.push(" LIMIT ").push_bind(column::number("steps", steps)?);
+    query.push(LIMIT).push_bind(column::number("steps", steps)?);
     query.push(") WHERE shelf IN (");
     let mut list = query.separated(", ");
     for shelf in shelves {

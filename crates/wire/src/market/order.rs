@@ -6,7 +6,7 @@ use orders::{AppOrder, DatasetOrder, Domain, OrderKind, RequestOrder, Workerpool
 use primitives::{OrderHash, Tag};
 use serde_json::{Map, Value};
 
-use crate::json::{Fields, ShapeError, safe_number};
+use crate::json::{Fields, ShapeError, checksummed, safe_number};
 
 /// Any of the four orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Writer {
     }
 
     fn address(&mut self, name: &str, address: Address) {
-        self.put(name, address.to_checksum(None));
+        self.put(name, checksummed(address));
     }
 
     fn amount(&mut self, name: &str, amount: U256) -> Result<(), ShapeError> {
