@@ -165,6 +165,8 @@ struct WorkerEntry {
     capabilities: Capabilities,
     weight: U256,
     score: U256,
+    /// What its score was before each of the latest changes, and the block that brought the change.
+    scored: VecDeque<(u64, U256)>,
     draining: bool,
     rest: Rest,
     computing: BTreeSet<TaskId>,
@@ -216,6 +218,8 @@ const EARLY_MAX: usize = 100_000;
 const UNSETTLED_MAX: u32 = 3;
 /// Unfinished tasks that are remembered for each that may be at work.
 const REMEMBERED_PER_OPEN: usize = 10;
+/// Changes of a worker's score that are remembered in case the chain takes them back.
+const SCORED_MAX: usize = 1_024;
 /// Finished tasks whose past is kept in case the chain takes it back.
 const REWINDABLE_MAX: usize = 1_024;
 const TEXT_BYTES_MAX: usize = 2_048;
@@ -306,6 +310,7 @@ impl Books {
     /// Blocks after that one never were. Deals in them are forgotten; what happened to tasks is read again from there.
     pub(crate) fn rewound(&mut self, now: UnixSeconds, block: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.workers.values_mut().for_each(|worker| worker.rewound(block));
         let gone: Vec<_> = self
             .entries
             .iter()
@@ -354,6 +359,7 @@ impl Books {
             capabilities,
             weight,
             score,
+            scored: VecDeque::new(),
             draining: false,
             rest: Rest::default(),
             computing: BTreeSet::new(),
@@ -607,10 +613,11 @@ impl Books {
     ) {
         match &event.event {
             MarketEvent::AccurateContribution { worker, .. } => {
-                self.rescore(*worker, |score| score.saturating_add(U256::ONE));
+                self.rescore(*worker, block.number, |score| score.saturating_add(U256::ONE));
             }
             MarketEvent::FaultyContribution { worker, .. } => {
-                self.rescore(*worker, |score| score.saturating_mul(U256::from(2)) / U256::from(3));
+                let change = |score: U256| score.saturating_mul(U256::from(2)) / U256::from(3);
+                self.rescore(*worker, block.number, change);
             }
             _ => {}
         }
@@ -642,10 +649,14 @@ impl Books {
         task_event(self.workerpool, block.timestamp, event, weight)
     }
 
-    fn rescore(&mut self, worker: Address, change: impl Fn(U256) -> U256) {
-        if let Some(entry) = self.workers.get_mut(&worker) {
-            entry.score = change(entry.score);
-            entry.weight = verdict::weight(entry.score);
+    /// A worker that came while the past is read came with the score of the present.
+    fn rescore(&mut self, worker: Address, block: u64, change: impl Fn(U256) -> U256) {
+        if let Some(entry) = self.workers.get_mut(&worker).filter(|_| self.live) {
+            entry.scored.push_back((block, entry.score));
+            if entry.scored.len() > SCORED_MAX {
+                entry.scored.pop_front();
+            }
+            entry.rate(change(entry.score));
         }
     }
 
@@ -1072,6 +1083,19 @@ impl WorkerEntry {
             price_floor: told.price_floor(),
             ..WorkerView::default()
         })
+    }
+
+    fn rate(&mut self, score: U256) {
+        self.score = score;
+        self.weight = verdict::weight(score);
+    }
+
+    /// Blocks after that one never were: what they did to its score is undone.
+    fn rewound(&mut self, block: u64) {
+        while let Some((_, before)) = self.scored.back().copied().filter(|(at, _)| *at > block) {
+            self.scored.pop_back();
+            self.rate(before);
+        }
     }
 
     /// It computes that task; `false` if it did before.

@@ -677,6 +677,29 @@ fn what_was_brought_before_a_reorganisation_need_not_be_brought_again() {
 }
 
 #[test]
+fn a_score_that_the_chain_takes_back_counts_for_nothing() {
+    let mut scene = Scene::new(true);
+    scene.tell("joins 1 slots 1");
+    let who = worker(1);
+    let mut scores = Vec::new();
+    let mut mine = |scene: &mut Scene, event| {
+        scene.block += 1;
+        scene.mine(Vec::new(), vec![event]);
+        scores.push(scene.books.score(who).unwrap().to::<u64>());
+    };
+    let task = TaskId(B256::ZERO);
+    for _ in 0..20 {
+        mine(&mut scene, MarketEvent::AccurateContribution { worker: who, task });
+    }
+    mine(&mut scene, MarketEvent::FaultyContribution { worker: who, task });
+    assert_eq!((scores[19], scores[20]), (20, 13));
+    for block in [20, 7, 0] {
+        scene.tell(&format!("rewind {block}"));
+        assert_eq!(scene.books.score(who), Some(U256::from(block)));
+    }
+}
+
+#[test]
 fn whoever_is_lost_while_settling_holds_nothing_up() {
     check(
         true,
