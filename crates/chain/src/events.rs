@@ -152,6 +152,11 @@ impl MarketEvent {
         }
     }
 
+    /// Whether nothing happens to its task any more.
+    pub fn ends_task(&self) -> bool {
+        matches!(self, Self::Finalized { .. } | Self::Claimed { .. })
+    }
+
     /// The deal it is about, if it says.
     pub fn deal(&self) -> Option<DealId> {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! The books keep the unfinished and the last few thousand that ended; after a restart, only the unfinished. What the
 //! chain logged about a task tells its story again, but for what never went there: who else computed it, and what was
-//! printed.
+//! printed. It is looked for from the deal to the task's end, so an old market costs no more than a young one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Past {
         if deal.deal.workerpool.pointer != self.workerpool {
             return Ok(None);
         }
-        let story = self.story(id).await?;
+        let story = self.story(id, deal.deal.start).await?;
         let entry = Arc::new(Entry::of_the_past(deal, task.index, self.limits, &story));
         if entry.task.status().is_final() {
             self.kept.lock().keep(id, &entry);
@@ -83,10 +83,10 @@ impl Past {
     }
 
     /// What the chain logged about a task, with the time of each block.
-    async fn story(&self, id: TaskId) -> chain::Result<Vec<Happened>> {
+    async fn story(&self, id: TaskId, start: UnixSeconds) -> chain::Result<Vec<Happened>> {
         let mut times: HashMap<u64, UnixSeconds> = HashMap::new();
         let mut story = Vec::new();
-        for (block, event) in self.client.task_events(id, self.from_block).await? {
+        for (block, event) in self.client.task_events(id, start, self.from_block).await? {
             let at = match times.get(&block) {
                 Some(at) => *at,
                 None => self.time_of(block).await?,

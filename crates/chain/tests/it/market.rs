@@ -23,6 +23,7 @@ use crate::embedded::Embedded;
 const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const RESULTS: &[u8] = br#"{ "storage": "ipfs", "location": "/ipfs/none" }"#;
 const CATEGORY: u64 = 0;
+const BLOCKS_LATER: u64 = 2_100;
 
 /// A market with an app, a pool and people who have money.
 pub(crate) struct Market {
@@ -226,6 +227,15 @@ async fn a_deal_of_trust_1_is_done_by_one_worker() {
     let refused = worker.execute(done).await.unwrap_err();
     assert!(refused.is_revert() && !refused.is_retryable(), "{refused}");
     assert_eq!(refused.reason(), "no reason given");
+
+    // Both stories are told behind more blocks than one search spans, of which one task's are all before its end.
+    market.node.ask("anvil_mine", json!([BLOCKS_LATER])).await;
+    for (task, ended) in [(first, true), (second, false)] {
+        let story = client.task_events(task, deal.start, 0).await.unwrap();
+        let opened = |event: &MarketEvent| matches!(event, MarketEvent::TaskInitialized { .. });
+        assert!(story.iter().any(|(_, known)| opened(&known.event)), "{story:?}");
+        assert_eq!(story.iter().any(|(_, known)| known.event.ends_task()), ended, "{story:?}");
+    }
 }
 
 #[tokio::test]
