@@ -47,7 +47,7 @@ pub use error::Error;
 pub use logs::{LogRow, LogStub};
 pub use orders::{OrderFilter, OrderRow, OrderState, Party, Status};
 pub use outcomes::{OutcomeRow, TrackRecord};
-pub use sealed::SealedRow;
+pub use sealed::{SealedRow, sealed_in_copy};
 pub use shelves::OpenCounts;
 pub use work::WorkRow;
 

@@ -3,7 +3,10 @@
 //! These are written at once and by themselves, not through [`crate::Change`]: whether a row was added decides who of
 //! several callers was first.
 
-use sqlx::sqlite::SqliteRow;
+use std::path::Path;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{Connection, SqliteConnection};
 
 use crate::column::{self, Columns};
 use crate::{Error, Result, Store};
@@ -99,6 +102,27 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// Copies the whole database into a file, which must not exist; others may read and write meanwhile.
+    pub async fn copy_to(&self, path: &Path) -> Result<()> {
+        let copied = sqlx::query("VACUUM INTO $1").bind(path.to_string_lossy().into_owned());
+        copied.execute(self.pool()).await.map_err(Error::query("copy itself"))?;
+        Ok(())
+    }
+
+    /// Puts the boxes of such a copy in the place of all that are here, or none.
+    pub async fn take_sealed_from(&self, path: &Path) -> Result<()> {
+        let failed = Error::query("take boxes from a copy");
+        let taken = async {
+            let mut connection = self.pool().acquire().await?;
+            let attach = sqlx::query("ATTACH $1 AS copy").bind(path.to_string_lossy().into_owned());
+            attach.execute(&mut *connection).await?;
+            let taken = take_attached(&mut connection).await;
+            sqlx::query("DETACH copy").execute(&mut *connection).await?;
+            taken
+        };
+        taken.await.map_err(failed)
+    }
+
     /// How many boxes of that kind there are.
     pub async fn sealed_count(&self, kind: &str) -> Result<u64> {
         let row = sqlx::query("SELECT COUNT(*) AS count FROM sealed WHERE kind = $1")
@@ -120,6 +144,41 @@ impl Store {
                 .map_err(Error::query("forget sealed boxes"))?;
         Ok(done.rows_affected())
     }
+}
+
+/// The box of that kind, owner and name in a copy that [`Store::copy_to`] made; the copy is only read.
+pub async fn sealed_in_copy(
+    path: &Path,
+    kind: &str,
+    owner: &[u8],
+    name: &str,
+) -> Result<Option<SealedRow>> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let found = async {
+        let mut copy = SqliteConnection::connect_with(&options).await?;
+        let row = sqlx::query("SELECT * FROM sealed WHERE kind = $1 AND owner = $2 AND name = $3")
+            .bind(kind)
+            .bind(owner)
+            .bind(name)
+            .fetch_optional(&mut copy)
+            .await?;
+        copy.close().await?;
+        Ok(row)
+    };
+    let row = found.await.map_err(Error::query("read a copy"))?;
+    row.as_ref().map(read).transpose()
+}
+
+async fn take_attached(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for sql in [
+        "DELETE FROM main.sealed",
+        "INSERT INTO main.sealed (kind, owner, name, version, box, expires_s) \
+         SELECT kind, owner, name, version, box, expires_s FROM copy.sealed",
+    ] {
+        sqlx::query(sql).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
 }
 
 fn read(row: &SqliteRow) -> Result<SealedRow> {

@@ -1,5 +1,6 @@
 //! All of the vault behind one door.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use alloy_primitives::{Address, B256, Bytes, hex};
@@ -38,7 +39,7 @@ const COUNTED: [(&str, &[Kind]); 4] = [
 
 pub(crate) struct Desk {
     guard: Guard,
-    safe: Safe,
+    safe: Arc<Safe>,
     tee: Tee,
     ipfs: Option<IpfsClient>,
     public_url: Url,
@@ -56,7 +57,13 @@ impl Desk {
     ) -> Result<Self, Error> {
         let initial_counts = counts(&safe).await?;
         let sessions = Sessions::default();
+        let safe = Arc::new(safe);
         Ok(Self { guard, safe, tee, ipfs, public_url, sessions, initial_counts })
+    }
+
+    /// What is kept, for whoever makes copies of it.
+    pub(crate) fn safe(&self) -> Arc<Safe> {
+        Arc::clone(&self.safe)
     }
 
     /// Forgets the enclave keys of tasks that are over.

@@ -24,6 +24,12 @@ pub enum Error {
     /// The chain does not answer, or not sensibly.
     #[error("the chain cannot be asked")]
     Chain(#[source] chain::Error),
+    /// A backup cannot be written or removed.
+    #[error("the directory of backups cannot be used: {why}")]
+    Backup {
+        /// What the system said.
+        why: String,
+    },
     /// The store does not do what it should.
     #[error("the vault's store fails")]
     Store(#[from] store::Error),
@@ -50,6 +56,7 @@ impl Error {
             Self::Key { .. }
             | Self::WrongKey
             | Self::Altered
+            | Self::Backup { .. }
             | Self::SimulatedInPublic { .. }
             | Self::SimulatedForReal { .. } => false,
         }
@@ -62,6 +69,10 @@ impl Error {
             Self::WrongKey => ("GM-7002", "start with the key that was used before"),
             Self::Altered => ("GM-7003", "restore the data directory from a copy"),
             Self::Chain(_) => ("GM-7004", "try again when the chain answers"),
+            Self::Backup { .. } => (
+                "GM-7007",
+                "make room in vault.backup_dir, or name a directory that can be written",
+            ),
             Self::Store(_) => ("GM-7005", "see the log of the service"),
             Self::SimulatedInPublic { .. } => {
                 ("GM-7006", "serve on 127.0.0.1, or say that simulation in public is meant")

@@ -21,8 +21,10 @@
 //!
 //! **Layout:** `service` start and stop · `keys` the storage key · `safe` secrets at rest · `guard` who may · `secrets`
 //! setting them · `facts` what a session is made of · `content` the session · `bulk` datasets of a bulk request ·
-//! `sessions` those that wait for their enclave · `desk` all of it behind one door · `error`.
+//! `sessions` those that wait for their enclave · `desk` all of it behind one door · `backups` copies, behind a door for the
+//! operator · `error`.
 
+mod backups;
 mod bulk;
 mod content;
 mod desk;
@@ -35,6 +37,7 @@ mod secrets;
 mod service;
 mod sessions;
 
+pub use backups::Backups;
 pub use error::Error;
 pub use keys::{KeySource, ParseKeySourceError};
 pub use service::{Config, Handle, Tee, Vault};

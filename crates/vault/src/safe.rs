@@ -1,9 +1,11 @@
 //! Secrets at rest: what goes into the store is sealed, what comes out is opened, and both are bound to their name.
 
+use std::path::Path;
+
 use seal::Secret;
 use seal::challenge::SecretId;
 use seal::rest::{Keyring, Label, RestError};
-use store::{SealedRow, Store};
+use store::{SealedRow, Store, sealed_in_copy};
 
 use crate::Error;
 use crate::keys::os_entropy;
@@ -127,6 +129,21 @@ impl Safe {
     /// Forgets what expired before that time.
     pub(crate) async fn forget(&self, kind: Kind, now_s: u64) -> Result<u64, Error> {
         Ok(self.store.forget_sealed(kind.word(), now_s).await?)
+    }
+
+    /// Copies all of it, as it is sealed, into a file that must not exist.
+    pub(crate) async fn copy_to(&self, path: &Path) -> Result<(), Error> {
+        Ok(self.store.copy_to(path).await?)
+    }
+
+    /// Forgets everything and takes what such a copy holds, if it was sealed with a key that is known here.
+    pub(crate) async fn restore(&self, path: &Path) -> Result<(), Error> {
+        let check = sealed_in_copy(path, CHECK, &[], "").await;
+        // What is no database is no backup.
+        let check = check.map_err(|_| Error::Altered)?.ok_or(Error::Altered)?;
+        self.unseal(&check)?;
+        self.store.take_sealed_from(path).await?;
+        self.reseal().await
     }
 
     async fn row(&self, place: &Place) -> Result<Option<SealedRow>, Error> {

@@ -12,10 +12,11 @@ use url::{Host, Url};
 use wire::ipfs::IpfsClient;
 use wire::sms::Sms;
 
+use crate::backups::Office;
 use crate::desk::Desk;
 use crate::guard::Guard;
 use crate::safe::Safe;
-use crate::{Error, KeySource, keys};
+use crate::{Backups, Error, KeySource, keys};
 
 /// How often enclave keys of finished tasks are removed.
 const TIDY_INTERVAL: Duration = Duration::from_secs(3600);
@@ -125,6 +126,11 @@ impl Handle {
     /// The vault's routes for an origin of its own: with `/version`, `/metrics` and CORS.
     pub fn standalone(&self) -> wire::Router {
         wire::sms::standalone(self.api())
+    }
+
+    /// Routes by which the vault's operator makes backups and goes back to them.
+    pub fn operator(&self, backups: Backups) -> wire::Router {
+        wire::sms::admin::router(Arc::new(Office::new(self.desk.safe(), backups)))
     }
 
     /// Whether trusted execution is only simulated here.

@@ -1,6 +1,6 @@
 //! A vault's boxes.
 
-use store::{SealedRow, Store};
+use store::{SealedRow, Store, sealed_in_copy};
 
 use crate::empty;
 
@@ -74,4 +74,34 @@ async fn boxes_are_listed_in_pages_and_forgotten_when_their_time_is_over() {
     assert_eq!(store.forget_sealed("kind", 30).await.expect("writes"), 2);
     assert_eq!(store.sealed_count("kind").await.expect("counts"), 4);
     assert_eq!(kept(&store, "2").await, None);
+}
+
+#[tokio::test]
+async fn boxes_are_taken_from_a_copy_all_or_none() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = directory.path().join("it's a copy");
+    let store = Store::open(&directory.path().join("store.db")).await.expect("opens");
+    for row in [sealed("kept", 1, 1), sealed("changed", 1, 2)] {
+        assert!(store.add_sealed(&row).await.expect("writes"));
+    }
+    store.copy_to(&copy).await.expect("copies");
+    store.copy_to(&copy).await.expect_err("is never written over");
+    let changed = sealed("changed", 2, 3);
+    assert!(store.replace_sealed(&sealed("changed", 1, 2), &changed).await.expect("writes"));
+    assert!(store.add_sealed(&sealed("added", 1, 4)).await.expect("writes"));
+
+    let inside = sealed_in_copy(&copy, "kind", &[1; 20], "changed").await.expect("reads");
+    assert_eq!(inside, Some(sealed("changed", 1, 2)));
+    let text = directory.path().join("text");
+    std::fs::write(&text, "no database").expect("writes");
+    store.take_sealed_from(&text).await.expect_err("is no database");
+    assert_eq!(kept(&store, "changed").await, Some(changed));
+
+    // Twice: nothing of the first time is left behind on the connection.
+    for _ in 0..2 {
+        store.take_sealed_from(&copy).await.expect("takes");
+        assert_eq!(kept(&store, "changed").await, Some(sealed("changed", 1, 2)));
+        assert_eq!(kept(&store, "added").await, None);
+        assert_eq!(store.sealed_count("kind").await.expect("counts"), 2);
+    }
 }

@@ -1,6 +1,7 @@
 //! The vault over HTTP, on the embedded chain with the real contracts.
 
 mod at_rest;
+mod backups;
 mod secrets;
 mod tee;
 

@@ -22,8 +22,10 @@
 //! enclave ─ POST {broker}/sessions/{id} ──▶ evidence for an ephemeral key ── sealed session ──▶ enclave
 //! ```
 //!
-//! **Layout:** `model` the shapes · `session` what an enclave is given · `server` trait and routes · `client`.
+//! **Layout:** `model` the shapes · `session` what an enclave is given · `server` trait and routes · `admin` backups, for the
+//! operator · `client`.
 
+pub mod admin;
 mod client;
 mod model;
 mod server;
