@@ -3,6 +3,8 @@
 //! A block is made at the next beat of the interval once something waits for it. Dear gas makes transactions wait. A
 //! reorganisation goes back to a block that was marked when it was made; its successors' transactions wait again.
 
+use std::collections::BTreeMap;
+
 use crate::chance::Chance;
 use crate::hub::{Call, Fact, Hub, Log, Tx};
 
@@ -42,12 +44,6 @@ pub struct Fork {
 }
 
 #[derive(Debug)]
-struct Waiting {
-    tx: Tx,
-    ready_ms: u64,
-}
-
-#[derive(Debug)]
 struct Mark {
     block: u32,
     hub: Hub,
@@ -68,7 +64,9 @@ pub struct Chain {
     /// All that was executed and stands.
     pub mined: Vec<Mined>,
     block_ms: u64,
-    waiting: Vec<Waiting>,
+    /// By when they are ready, in ms, and by their number in the order in which they came.
+    waiting: BTreeMap<(u64, u64), Tx>,
+    submitted: u64,
     mark: Option<Mark>,
     scratch: Vec<Log>,
 }
@@ -88,7 +86,8 @@ impl Chain {
             forks: Vec::new(),
             mined: Vec::new(),
             block_ms: block_ms.max(1),
-            waiting: Vec::new(),
+            waiting: BTreeMap::new(),
+            submitted: 0,
             mark: None,
             scratch: Vec::new(),
         }
@@ -96,17 +95,18 @@ impl Chain {
 
     /// Takes a transaction that may be in a block from `ready_ms` on.
     pub fn submit(&mut self, tx: Tx, ready_ms: u64) {
-        self.waiting.push(Waiting { tx, ready_ms });
+        self.submitted += 1;
+        self.waiting.insert((ready_ms, self.submitted), tx);
     }
 
     /// Whether that transaction waits for a block.
     pub fn is_waiting(&self, tx: &Tx) -> bool {
-        self.waiting.iter().any(|waiting| waiting.tx == *tx)
+        self.waiting.values().any(|waiting| waiting == tx)
     }
 
     /// When the next block is due, if anything waits for one.
     pub fn next_block_ms(&self) -> Option<u64> {
-        let ready = self.waiting.iter().map(|waiting| waiting.ready_ms).min()?;
+        let (ready, _) = *self.waiting.keys().next()?;
         Some(ready.div_ceil(self.block_ms) * self.block_ms)
     }
 
@@ -114,16 +114,13 @@ impl Chain {
     pub fn mine(&mut self, now_ms: u64, pool_of: impl Fn(&Hub, &Log) -> usize) -> usize {
         let at = now_ms / 1_000;
         let before = self.mined.len();
-        let mut place = 0;
-        while place < self.waiting.len() {
-            if self.waiting[place].ready_ms > now_ms {
-                place += 1;
-                continue;
-            }
-            let tx = self.waiting.remove(place).tx;
-            if self.mined.len() == before {
-                self.height += 1;
-            }
+        // Whatever is ready goes in as it came.
+        let later = self.waiting.split_off(&(now_ms + 1, 0));
+        let ready = std::mem::replace(&mut self.waiting, later);
+        let mut ready: Vec<_> = ready.into_iter().map(|((_, number), tx)| (number, tx)).collect();
+        ready.sort_unstable_by_key(|(number, _)| *number);
+        self.height += u32::from(!ready.is_empty());
+        for (_, tx) in ready {
             self.scratch.clear();
             let accepted = self.hub.execute(at, &tx, &mut self.scratch).is_ok();
             self.mined.push(Mined { block: self.height, at, tx, accepted });
@@ -153,7 +150,7 @@ impl Chain {
         for mined in self.mined.split_off(mark.mined) {
             let late = if chance.happens(DROPPED_PPM) { RESEND_MS } else { 0 };
             let wait = late + chance.below(3 * self.block_ms);
-            self.waiting.push(Waiting { tx: mined.tx, ready_ms: now_ms + wait });
+            self.submit(mined.tx, now_ms + wait);
         }
         let mut kept = Vec::with_capacity(self.logs.len());
         for log in &mut self.logs {

@@ -490,8 +490,9 @@ fn offers(scenario: &Scenario, first_pool: Who, chance: &mut Chance) -> (Vec<Off
         .unwrap_or_default();
     let choose = |bag: &crate::scenario::Bag| {
         let mut chance = Chance::new(chance.number(), bag.at_ms);
-        let pool =
+        let any =
             if chance.happens(700_000) { cheapest } else { chance.place(scenario.pools.len()) };
+        let pool = bag.pool.unwrap_or(any);
         let rules = &scenario.rules;
         let offer = Offer {
             requester: APP_OWNER + 1 + number(bag.requester),

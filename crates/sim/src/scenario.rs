@@ -1,9 +1,9 @@
 //! What a simulation is made of: rules, network, faults, people. Plain data, so that it can be drawn from a seed, printed,
 //! and made smaller.
 
-use scheduler::checks::Policy;
+mod draw;
 
-use crate::chance::Chance;
+use scheduler::checks::Policy;
 
 /// How a worker behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +136,8 @@ pub struct Bag {
     pub requester: usize,
     /// How that one behaves.
     pub conduct: RequesterConduct,
+    /// From which scheduler; without, mostly from the cheapest of all.
+    pub pool: Option<usize>,
     /// When, in ms.
     pub at_ms: u64,
     /// How many tasks.
@@ -291,32 +293,6 @@ pub const COSTS: Costs =
     Costs { run: RUN_PRICE / 2, transaction: RUN_PRICE / 200, presence: RUN_PRICE / 200 };
 
 impl Scenario {
-    /// A small market drawn from a seed: a few of each, some of them bad, and some faults.
-    ///
-    /// Faults stay within what an honest worker can live with: see [`crate::audit`].
-    pub fn from_seed(seed: u64) -> Self {
-        let mut chance = Chance::new(seed, 0);
-        let pools = pools(&mut chance);
-        let workers = workers(&mut chance, pools.len());
-        let bags = bags(&mut chance);
-        let faults = faults(&mut chance, pools.len(), workers.len());
-        let rough = chance.happens(500_000);
-        let net = Net {
-            delay_ms: chance.between(1, 100),
-            jitter_ms: if rough { chance.between(0, 3_000) } else { 20 },
-            loss_ppm: if rough {
-                u32::try_from(chance.below(50_000)).unwrap_or_default()
-            } else {
-                0
-            },
-            duplicate_ppm: if rough { 50_000 } else { 0 },
-            block_ms: [250, 1_000, 5_000, 12_000][chance.place(4)],
-        };
-        let rules = Rules::default();
-        let kitty = chance.below(3) * 700_000_000;
-        Self { seed, rules, costs: COSTS, kitty, net, faults, pools, workers, bags }
-    }
-
     /// How many tasks are bought, at most.
     pub fn task_count(&self) -> u64 {
         self.bags.iter().map(|bag| u64::from(bag.tasks)).sum()
@@ -326,95 +302,4 @@ impl Scenario {
     pub fn requester_count(&self) -> usize {
         self.bags.iter().map(|bag| bag.requester + 1).max().unwrap_or_default()
     }
-}
-
-fn pools(chance: &mut Chance) -> Vec<PoolSpec> {
-    let count = if chance.happens(300_000) { 2 } else { 1 };
-    let conduct = |chance: &mut Chance| match chance.below(20) {
-        0 => PoolConduct::WithholdsAuthorisation,
-        1 => PoolConduct::NeverFinalizes,
-        2 => PoolConduct::PriceCutter,
-        _ => PoolConduct::Honest,
-    };
-    (0..count)
-        .map(|_| {
-            let conduct = conduct(chance);
-            let cut = if conduct == PoolConduct::PriceCutter { 3 } else { 1 };
-            let price_per_run = RUN_PRICE / cut + chance.below(1_000_000);
-            let clock_ahead = if chance.happens(200_000) { chance.below(30) } else { 0 };
-            PoolSpec { conduct, price_per_run, clock_ahead }
-        })
-        .collect()
-}
-
-fn workers(chance: &mut Chance, pools: usize) -> Vec<WorkerSpec> {
-    let count = chance.between(3, 7);
-    // Some markets are honest, some have a few cheats, some are full of them.
-    let cheats_ppm = [0, 100_000, 300_000, 600_000][chance.place(4)];
-    let strategy = |chance: &mut Chance| {
-        if !chance.happens(cheats_ppm) {
-            return Strategy::Honest;
-        }
-        match chance.below(9) {
-            0 => Strategy::Lazy,
-            1 | 2 => Strategy::Colluder(0),
-            3 => Strategy::Sybil(1),
-            4 => Strategy::Sleeper(0),
-            5 => Strategy::FreeRider,
-            6 => Strategy::Withholder,
-            _ => Strategy::Equivocator(0),
-        }
-    };
-    (0..count)
-        .map(|_| WorkerSpec {
-            pool: chance.place(pools),
-            strategy: strategy(chance),
-            score: if chance.happens(300_000) { chance.below(60) } else { 0 },
-            slots: u32::try_from(chance.between(1, 3)).unwrap_or(1),
-            pace: chance.between(500, 2_000),
-        })
-        .collect()
-}
-
-fn bags(chance: &mut Chance) -> Vec<Bag> {
-    let requesters = chance.between(1, 2);
-    let count = chance.between(1, 3);
-    (0..count)
-        .map(|_| Bag {
-            requester: chance.place(usize::try_from(requesters).unwrap_or(1)),
-            conduct: match chance.below(25) {
-                0 => RequesterConduct::Griefing,
-                _ => RequesterConduct::Honest,
-            },
-            at_ms: chance.below(60_000),
-            tasks: u32::try_from(chance.between(1, 4)).unwrap_or(1),
-            trust: [1, 1, 2, 3, 4, 5, 8, 10][chance.place(8)],
-            run_ms: chance.between(1_000, 100_000),
-        })
-        .collect()
-}
-
-fn faults(chance: &mut Chance, pools: usize, workers: usize) -> Vec<Fault> {
-    let count = [0, 0, 1, 2, 4][chance.place(5)];
-    (0..count)
-        .map(|_| {
-            let at_ms = chance.below(400_000);
-            match chance.below(6) {
-                0 => {
-                    let for_ms = chance.between(1_000, 200_000);
-                    Fault::PoolCrash { pool: chance.place(pools), at_ms, for_ms }
-                }
-                1 | 2 => {
-                    let for_ms = chance.between(1_000, 900_000);
-                    Fault::WorkerCrash { worker: chance.place(workers), at_ms, for_ms }
-                }
-                3 => {
-                    let for_ms = chance.between(100, 60_000);
-                    Fault::Disconnect { worker: chance.place(workers), at_ms, for_ms }
-                }
-                4 => Fault::GasSpike { at_ms, for_ms: chance.between(1_000, 90_000) },
-                _ => Fault::Reorganisation { at_ms, for_ms: chance.between(1_000, 60_000) },
-            }
-        })
-        .collect()
 }

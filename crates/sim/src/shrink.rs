@@ -114,6 +114,12 @@ fn remove_pool(scenario: &mut Scenario, place: usize) {
             pool => pool - usize::from(pool > place),
         };
     }
+    for bag in &mut scenario.bags {
+        bag.pool = match bag.pool {
+            Some(pool) if pool != place => Some(pool - usize::from(pool > place)),
+            _ => None,
+        };
+    }
     scenario.faults.retain_mut(|fault| match fault {
         Fault::PoolCrash { pool, .. } => {
             let stays = *pool != place;

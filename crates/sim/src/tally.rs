@@ -110,6 +110,15 @@ impl Tally {
         }
     }
 
+    /// A line for people: what was checked all the while, and over how much.
+    pub fn what_held(&self) -> String {
+        let Self { seeds, tasks, wrong, refunded, .. } = self;
+        format!(
+            "money, liveness, safety and fairness held in {seeds} markets with {tasks} tasks: {wrong} wrong results that \
+             the formula allows, {refunded} refunds"
+        )
+    }
+
     fn add_edge(&mut self, outcome: &Outcome) {
         let (mut honest, mut cheats) = ([0.0; 3], [0.0; 3]);
         for gain in &outcome.gains {

@@ -78,6 +78,7 @@ impl Setting {
         let bag = |place: u32| Bag {
             requester: 0,
             conduct: self.requester,
+            pool: None,
             at_ms: 1_000 + 60_000 * u64::from(place),
             tasks: at_once.min(self.tasks - place * at_once),
             trust: self.trust,
@@ -104,7 +105,12 @@ impl Setting {
 
     /// Sums over that many markets.
     pub fn measure(&self, seeds: u64) -> Result<Tally> {
-        let swept = sweep(0, seeds, None, |seed| self.scenario(seed));
+        self.measure_from(0, seeds)
+    }
+
+    /// The same, from another seed on.
+    pub fn measure_from(&self, base: u64, seeds: u64) -> Result<Tally> {
+        let swept = sweep(base, seeds, None, |seed| self.scenario(seed));
         swept.failure.map_or(Ok(swept.tally), Err)
     }
 }
