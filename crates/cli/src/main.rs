@@ -46,7 +46,7 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Run(args) => Box::pin(run::run(*args)).await,
         Command::Up(args) => up::up(args).await,
         Command::Simulate(args) => simulate::simulate(&args),
-        Command::Roi(args) => roi::roi(&args),
+        Command::Roi(args) => roi::roi(&args).await,
         Command::Task(args) => task::task(args.command).await,
         Command::Receipt(args) => Box::pin(proof::receipt(*args)).await,
         Command::Verify(args) => recheck::verify(args).await,

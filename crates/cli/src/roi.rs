@@ -1,18 +1,37 @@
-//! `gristmill roi`: what a machine would earn as a worker, and what it would cost. The market around it is simulated.
+//! `gristmill roi`: what a machine would earn as a worker, and what it would cost.
+//!
+//! Every figure of the estimate is given on the command line, or else measured in the past of a market, or else simulated
+//! or assumed; which of these it is, is said. The arithmetic is in `estimate`, the past in `history`.
 
-use std::io::Write as _;
+mod estimate;
+mod history;
+
+use std::fmt;
 
 use clap::Args;
 use primitives::Nrlc;
-use serde_json::json;
+use serde_json::{Value, json};
 use sim::trust::Setting;
+use url::Url;
 
-use crate::failure::{Exit, Failure, OrFail};
+use crate::failure::{Exit, Failure};
+use crate::proof::{reach, say};
 use crate::simulate::measure;
+use estimate::{Estimate, Machine, Work, capacity, estimate};
+use history::History;
 
 /// `gristmill roi`.
 #[derive(Debug, Clone, Args)]
 pub struct RoiArgs {
+    /// Go by the past of this market: what its workers were paid, and how much work there was. Without URL: of one that
+    /// runs on this machine. Without --market: by simulated markets and assumptions.
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    pub market: Option<Option<Url>>,
+
+    /// How much of its past.
+    #[arg(long, default_value_t = 7, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub days: u32,
+
     /// Processors: tasks at once, one each.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub cpus: u32,
@@ -21,39 +40,59 @@ pub struct RoiArgs {
     #[arg(long, default_value_t = 8.0, value_name = "GIB")]
     pub memory: f64,
 
-    /// What the machine draws while it computes, in watts.
+    /// What the machine draws while all of it computes, in watts.
     #[arg(long, default_value_t = 80.0, value_name = "W")]
     pub watts: f64,
 
-    /// What electricity costs.
-    #[arg(long, default_value_t = 0.25, value_name = "PER_KWH")]
-    pub kwh_price: f64,
+    /// What it draws while it waits for work. Default: 40 % of --watts.
+    #[arg(long, value_name = "W")]
+    pub idle_watts: Option<f64>,
 
-    /// What an RLC is worth, in the same money.
-    #[arg(long, default_value_t = 1.0, value_name = "PRICE")]
-    pub rlc_price: f64,
+    /// What electricity costs.
+    #[arg(long, default_value_t = 0.3, value_name = "PER_KWH")]
+    pub kwh_price: f64,
 
     /// What the machine costs, in the same money.
     #[arg(long, default_value_t = 500.0, value_name = "PRICE")]
     pub machine_price: f64,
 
-    /// What the pool asks for a run, like 0.05RLC.
-    #[arg(long, default_value = "0.05RLC", value_name = "AMOUNT")]
-    pub price: Nrlc,
+    /// What an RLC is worth, in the same money.
+    #[arg(long, default_value_t = 1.0, value_name = "PRICE")]
+    pub rlc_price: f64,
 
-    /// The pool's share, in percent.
-    #[arg(long, default_value_t = 1.0, value_name = "PERCENT")]
+    /// What a coin that the chain takes for gas is worth, in the same money.
+    #[arg(long, default_value_t = 2_500.0, value_name = "PRICE")]
+    pub coin_price: f64,
+
+    /// What gas costs, in billionths of a coin. Default: as measured, else 0.02.
+    #[arg(long, value_name = "GWEI")]
+    pub gas_price: Option<f64>,
+
+    /// What the pool asks for a run, like 0.05RLC. Default: workers are paid as measured, else of 0.05 RLC.
+    #[arg(long, value_name = "AMOUNT")]
+    pub price: Option<Nrlc>,
+
+    /// The pool's share, in percent. Measured pay has it taken off already.
+    #[arg(long, default_value_t = 10.0, value_name = "PERCENT")]
     pub pool_fee: f64,
 
-    /// How long a run takes, in minutes.
-    #[arg(long, default_value_t = 5.0, value_name = "MINUTES")]
-    pub run_minutes: f64,
+    /// How long a run takes, in minutes. Default: as measured, else 5.
+    #[arg(long, value_name = "MINUTES")]
+    pub run_minutes: Option<f64>,
 
-    /// How much of the time there is work, in percent.
-    #[arg(long, default_value_t = 50.0, value_name = "PERCENT")]
-    pub busy: f64,
+    /// How much of the time there is work for a machine of the market, in percent. Default: as measured, else 20.
+    #[arg(long, value_name = "PERCENT")]
+    pub busy: Option<f64>,
 
-    /// The trust that requesters ask for.
+    /// How much of an equal part of the work this machine gets, in percent: a newcomer gets less than others.
+    #[arg(long, default_value_t = 75.0, value_name = "PERCENT")]
+    pub share: f64,
+
+    /// Runs that this machine begins and is not paid for, in percent: it was off, too slow, cut off.
+    #[arg(long, default_value_t = 3.0, value_name = "PERCENT")]
+    pub failures: f64,
+
+    /// The trust that requesters ask for, where it is not measured.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub trust: u64,
 
@@ -62,60 +101,80 @@ pub struct RoiArgs {
     pub json: bool,
 }
 
-/// Figures for a month.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Estimate {
-    runs: f64,
-    paid_share: f64,
-    income_rlc: f64,
-    income: f64,
-    electricity: f64,
-    stake_rlc: f64,
-    pay_back_months: Option<f64>,
-}
-
-const HOURS_PER_MONTH: f64 = 730.0;
-const NRLC_PER_RLC: f64 = 1e9;
 const GIB_PER_TASK: f64 = 0.5;
 /// Of the pool's price for a task, what each of its workers stakes.
 const STAKE_SHARE: f64 = 0.3;
+/// Of a machine's draw under load, what it draws at rest.
+const IDLE_SHARE: f64 = 0.4;
+const BUSY_PERCENT: f64 = 20.0;
+const RUN_MINUTES: f64 = 5.0;
+const PRICE_RLC: f64 = 0.05;
+const GWEI: f64 = 0.02;
+const COINS_PER_GWEI: f64 = 1e-9;
+/// Gas of a worker's transactions of a run, as `contracts/snapshots/gas.txt` has it: all in one, and contribute and reveal.
+const GAS_ALONE: f64 = 183_198.0;
+const GAS_TWICE: f64 = 136_298.0 + 43_380.0;
 const SEEDS: u64 = 300;
+/// With fewer contributions a market's past says little.
+const RUNS_FEW: f64 = 1_000.0;
+/// A machine that takes longer to pay back is worn out before.
+const MONTHS_LASTED: f64 = 60.0;
 
 /// Estimates and prints.
 ///
 /// # Errors
-/// GM-8104 a figure that no machine has, GM-8102 a broken promise, GM-5009 nobody takes the answer.
-pub fn roi(args: &RoiArgs) -> Result<(), Failure> {
+/// GM-8104 a figure that no machine has, GM-8105 a market where nobody worked, GM-8102 a broken promise, GM-5006 and
+/// GM-3102 a market that does not answer, GM-5009 nobody takes the answer.
+pub async fn roi(args: &RoiArgs) -> Result<(), Failure> {
     check(args)?;
-    let setting = Setting { trust: args.trust, bad_ppm: 50_000, tasks: 48, ..Setting::default() };
-    let tally = measure(&setting, SEEDS)?;
-    let honest = sim::Role::Worker(sim::scenario::Strategy::Honest);
-    let gain = tally.gains.get(&honest).map_or(0.0, sim::tally::Rate::mean);
-    // The simulated worker's costs are its own; what is wanted is what it was paid of a run's price.
-    let costs = sim::scenario::COSTS;
-    let spent = costs.run + costs.presence + 2 * costs.transaction;
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let paid_share = (gain + spent as f64) / sim::scenario::RUN_PRICE_F64;
-    let estimate = estimate(args, paid_share);
-    let text =
-        if args.json { as_json(args, &estimate).to_string() } else { in_words(args, &estimate) };
-    writeln!(std::io::stdout(), "{text}").or_fail(
-        "GM-5009",
-        Exit::Usage,
-        "stdout does not take the output",
-    )
+    let history = match &args.market {
+        None => None,
+        Some(named) => {
+            let named = match named {
+                Some(origin) => Some(origin.clone()),
+                None => in_environment()?,
+            };
+            Some(history::read(&reach(named.as_ref()).await?, args.days).await?)
+        }
+    };
+    let machine = machine(args);
+    let paid_share = match (&history, args.price) {
+        (Some(_), None) => None,
+        _ => Some(paid_share(args)?),
+    };
+    let (work, assumptions) = work(args, &machine, history.as_ref(), paid_share);
+    let it = estimate(&machine, &work);
+    let answer = match args.json {
+        true => as_json(&it, history.as_ref(), &assumptions).to_string(),
+        false => in_words(&it, &machine, history.as_ref(), &assumptions),
+    };
+    say(&answer)
+}
+
+fn in_environment() -> Result<Option<Url>, Failure> {
+    let Ok(text) = std::env::var("GRISTMILL_MARKET") else { return Ok(None) };
+    text.parse().map(Some).map_err(|error: url::ParseError| {
+        Failure::new("GM-5006", Exit::Market, "$GRISTMILL_MARKET is no URL").because(error)
+    })
 }
 
 fn check(args: &RoiArgs) -> Result<(), Failure> {
+    let most = f64::MAX;
+    let minutes = args.run_minutes.unwrap_or(RUN_MINUTES) - f64::EPSILON;
     let figures = [
-        ("--memory", args.memory, f64::MAX),
-        ("--watts", args.watts, f64::MAX),
-        ("--kwh-price", args.kwh_price, f64::MAX),
-        ("--rlc-price", args.rlc_price, f64::MAX),
-        ("--machine-price", args.machine_price, f64::MAX),
+        ("--memory", args.memory, most),
+        ("--watts", args.watts, most),
+        ("--idle-watts", args.idle_watts.unwrap_or_default(), most),
+        ("--kwh-price", args.kwh_price, most),
+        ("--rlc-price", args.rlc_price, most),
+        ("--coin-price", args.coin_price, most),
+        ("--gas-price", args.gas_price.unwrap_or_default(), most),
+        ("--machine-price", args.machine_price, most),
         ("--pool-fee", args.pool_fee, 100.0),
-        ("--busy", args.busy, 100.0),
-        ("--run-minutes", args.run_minutes - f64::EPSILON, f64::MAX),
+        ("--busy", args.busy.unwrap_or_default(), 100.0),
+        ("--share", args.share, most),
+        ("--failures", args.failures, 100.0),
+        ("--run-minutes", minutes, most),
     ];
     match figures.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
         None => Ok(()),
@@ -126,82 +185,316 @@ fn check(args: &RoiArgs) -> Result<(), Failure> {
     }
 }
 
-fn estimate(args: &RoiArgs, paid_share: f64) -> Estimate {
-    let slots = f64::from(args.cpus).min((args.memory / GIB_PER_TASK).floor());
-    let busy = args.busy / 100.0;
-    let runs = slots * busy * HOURS_PER_MONTH * 60.0 / args.run_minutes;
-    let price_rlc = f64::from(args.price.0) / NRLC_PER_RLC;
+/// Of a run's price, what an honest worker is paid: some runs lose a vote, some tasks are refunded.
+fn paid_share(args: &RoiArgs) -> Result<f64, Failure> {
+    let setting = Setting { trust: args.trust, bad_ppm: 50_000, tasks: 48, ..Setting::default() };
+    let tally = measure(&setting, SEEDS)?;
+    let honest = sim::Role::Worker(sim::scenario::Strategy::Honest);
+    let gain = tally.gains.get(&honest).map_or(0.0, sim::tally::Rate::mean);
+    // The simulated worker's costs are its own; what is wanted is what it was paid of a run's price.
+    let costs = sim::scenario::COSTS;
+    let transactions = if args.trust > 1 { 2 } else { 1 };
+    let spent = costs.run + costs.presence + transactions * costs.transaction;
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let paid_share = (gain + spent as f64) / sim::scenario::RUN_PRICE_F64;
     // The simulated pool keeps one percent; this one may keep another share.
-    let fee = (1.0 - args.pool_fee / 100.0) / 0.99;
-    let income_rlc = runs * price_rlc * paid_share * fee;
-    let income = income_rlc * args.rlc_price;
-    let electricity = args.watts / 1e3 * HOURS_PER_MONTH * busy * args.kwh_price;
-    #[expect(clippy::cast_precision_loss, reason = "a handful of runs")]
-    let per_task = sim::runs_expected(args.trust) as f64;
-    let staked = if args.trust > 1 { STAKE_SHARE } else { 0.0 };
-    let stake_rlc = slots * staked * price_rlc * per_task;
-    let profit = income - electricity;
-    let pay_back_months = (profit > 0.0).then(|| args.machine_price / profit);
-    Estimate { runs, paid_share, income_rlc, income, electricity, stake_rlc, pay_back_months }
+    Ok(paid_share * (1.0 - args.pool_fee / 100.0) / 0.99)
 }
 
-fn in_words(args: &RoiArgs, it: &Estimate) -> String {
+fn machine(args: &RoiArgs) -> Machine {
+    Machine {
+        slots: f64::from(args.cpus).min((args.memory / GIB_PER_TASK).floor()),
+        watts: args.watts,
+        idle_watts: args.idle_watts.unwrap_or(args.watts * IDLE_SHARE).min(args.watts),
+        kwh_price: args.kwh_price,
+        machine_price: args.machine_price,
+        rlc_price: args.rlc_price,
+        coin_price: args.coin_price,
+    }
+}
+
+/// Where a figure comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Measured,
+    Simulated,
+    /// On the command line, or as that has it by default.
+    Assumed,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Measured => "measured",
+            Self::Simulated => "simulated",
+            Self::Assumed => "assumed",
+        })
+    }
+}
+
+/// Something that the estimate rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Assumption {
+    source: Source,
+    what: String,
+}
+
+/// The work that will come, and what makes one think so.
+fn work(
+    args: &RoiArgs,
+    machine: &Machine,
+    history: Option<&History>,
+    paid_share: Option<f64>,
+) -> (Work, Vec<Assumption>) {
+    let mut notes = Vec::new();
+    let mut note = |source, what: String| notes.push(Assumption { source, what });
+
+    let measured_minutes = history.and_then(|it| it.run_seconds).map(|seconds| seconds / 60.0);
+    let run_minutes = match (args.run_minutes, measured_minutes) {
+        (None, Some(minutes)) => {
+            let what = format!(
+                "a run takes {minutes:.2} minutes: half of all contributions came sooner after their task began"
+            );
+            note(Source::Measured, what);
+            minutes
+        }
+        (given, _) => {
+            let minutes = given.unwrap_or(RUN_MINUTES);
+            note(Source::Assumed, format!("a run takes {minutes} minutes"));
+            minutes
+        }
+    };
+
+    let equal_part = match (args.busy, history) {
+        (None, Some(history)) => {
+            let others = history.runs_of.len();
+            let per_hour = history.runs_per_hour();
+            let what = format!(
+                "{per_hour:.2} runs came in an hour to {others} workers, which this machine will be one more of"
+            );
+            note(Source::Measured, what);
+            let largest = history.largest_share() * 1e2;
+            note(Source::Measured, format!("the busiest of them had {largest:.0} % of the runs"));
+            #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+            let all = (others + 1) as f64;
+            per_hour / all
+        }
+        (given, _) => {
+            let busy = given.unwrap_or(BUSY_PERCENT);
+            let what = format!("a machine of the market has work {busy} % of the time");
+            note(Source::Assumed, what);
+            capacity(machine.slots, run_minutes) * busy / 1e2
+        }
+    };
+    let what = format!("of an equal part of the work this machine gets {} %", args.share);
+    note(Source::Assumed, what);
+
+    let paid_rlc = match (paid_share, history) {
+        (None, Some(history)) => {
+            let paid = history.paid_rlc / history.runs();
+            let what = format!(
+                "a run was paid {paid:.6} RLC, with refunds ({} of {} tasks) and lost stakes ({} of {:.0} runs) taken off",
+                history.refunded,
+                history.completed + history.refunded,
+                history.faulty,
+                history.runs()
+            );
+            note(Source::Measured, what);
+            paid
+        }
+        _ => {
+            let price = args.price.map_or(PRICE_RLC, |price| f64::from(price.0) / 1e9);
+            note(
+                Source::Assumed,
+                format!("the pool asks {price} RLC for a run and keeps {} %", args.pool_fee),
+            );
+            let share = paid_share.unwrap_or(1.0);
+            let what = format!(
+                "of that price a run brings {:.0} %, as honest workers had in {SEEDS} markets at trust {} where one \
+                 worker in twenty lies",
+                share * 1e2,
+                args.trust
+            );
+            note(Source::Simulated, what);
+            price * share
+        }
+    };
+    let failures = args.failures;
+    note(
+        Source::Assumed,
+        format!("{failures} % of the runs that it begins fail and bring nothing"),
+    );
+
+    let stake_rlc = match (args.price, history) {
+        (None, Some(history)) => {
+            let stake = history.stake_rlc;
+            note(
+                Source::Measured,
+                format!("a run locks {stake:.6} RLC, lost if its result loses or is withheld"),
+            );
+            stake
+        }
+        (price, _) => {
+            let price = price.map_or(PRICE_RLC, |price| f64::from(price.0) / 1e9);
+            #[expect(clippy::cast_precision_loss, reason = "a handful of runs")]
+            let task_price = price * sim::runs_expected(args.trust) as f64;
+            let stake = if args.trust > 1 { STAKE_SHARE * task_price } else { 0.0 };
+            note(
+                Source::Assumed,
+                format!(
+                    "a run locks {stake:.6} RLC: {:.0} % of a task's price, nothing at trust 1",
+                    STAKE_SHARE * 1e2
+                ),
+            );
+            stake
+        }
+    };
+
+    let measured_gas = history.and_then(|it| it.gas);
+    let units = measured_gas.map_or(if args.trust > 1 { GAS_TWICE } else { GAS_ALONE }, |it| it.0);
+    let source = if measured_gas.is_some() { Source::Measured } else { Source::Assumed };
+    note(source, format!("the transactions of a run take {units:.0} gas"));
+    let gas_coins = match (args.gas_price, measured_gas) {
+        (None, Some((_, coins))) => {
+            note(Source::Measured, format!("which costs {coins:.9} coins"));
+            coins
+        }
+        (given, _) => {
+            let gwei = given.unwrap_or(GWEI);
+            note(Source::Assumed, format!("gas costs {gwei} billionths of a coin"));
+            units * gwei * COINS_PER_GWEI
+        }
+    };
+
+    note(
+        Source::Assumed,
+        format!(
+            "an RLC is worth {}, a coin of the chain {}, a kWh {}, the machine {}",
+            args.rlc_price, args.coin_price, args.kwh_price, args.machine_price
+        ),
+    );
+    note(
+        Source::Assumed,
+        format!(
+            "{} W are drawn while all of it computes, {:.0} W at rest, and it is never off",
+            machine.watts, machine.idle_watts
+        ),
+    );
+    note(
+        Source::Assumed,
+        "the machine is honest, and tomorrow's market and prices are like yesterday's".to_owned(),
+    );
+    if let Some(history) = history
+        && history.runs() < RUNS_FEW
+    {
+        let what =
+            format!("all that is measured rests on {:.0} runs, which are few", history.runs());
+        note(Source::Measured, what);
+    }
+    let work = Work {
+        runs_per_hour: equal_part * args.share / 1e2,
+        run_minutes,
+        failures: failures / 1e2,
+        paid_rlc,
+        stake_rlc,
+        gas_coins,
+    };
+    (work, notes)
+}
+
+fn in_words(
+    it: &Estimate,
+    machine: &Machine,
+    history: Option<&History>,
+    assumptions: &[Assumption],
+) -> String {
     let pay_back = match it.pay_back_months {
-        Some(months) => format!("{months:.1} months"),
-        None => "never: electricity costs more than the work brings".to_owned(),
+        Some(months) if months <= MONTHS_LASTED => format!("{months:.1} months"),
+        Some(months) => format!("{months:.0} months, longer than such a machine lasts"),
+        None => "never: it costs more than the work brings".to_owned(),
     };
     let mut lines = vec![
         "a month, as estimated".to_owned(),
-        format!("runs           {:.0}", it.runs),
+        format!("runs           {:.0}, busy {:.1} % of the time", it.runs, it.busy * 1e2),
         format!("income         {:.3} RLC = {:.2}", it.income_rlc, it.income),
         format!("electricity    {:.2}", it.electricity),
-        format!("profit         {:.2}", it.income - it.electricity),
-        format!("stake at risk  {:.3} RLC, in tasks under way", it.stake_rlc),
+        format!("transactions   {:.2}", it.gas),
+        format!("profit         {:.2}", it.profit),
+        format!(
+            "stake at risk  {:.3} RLC when {} tasks are under way",
+            it.stake_rlc, machine.slots
+        ),
         format!("pay-back       {pay_back}"),
-        String::new(),
-        "assumptions".to_owned(),
     ];
-    lines.extend(assumptions(args, it).into_iter().map(|line| format!("- {line}")));
+    if let Some(history) = history {
+        lines.push(String::new());
+        lines.push(format!("what was paid, in {:.1} hours", history.hours));
+        for (category, prices) in &history.categories {
+            lines.push(format!(
+                "category {category:<5} {:.0} tasks at {:.6} RLC ({:.6} to {:.6})",
+                prices.tasks, prices.mean, prices.least, prices.most
+            ));
+        }
+    }
+    lines.push(String::new());
+    lines.push("what it rests on".to_owned());
+    lines.extend(assumptions.iter().map(|it| format!("{:<10} {}", it.source, it.what)));
     lines.join("\n")
 }
 
-fn assumptions(args: &RoiArgs, it: &Estimate) -> Vec<String> {
-    vec![
-        format!(
-            "there is work {} % of the time, in runs of {} minutes",
-            args.busy, args.run_minutes
-        ),
-        format!(
-            "of a run's price of {} this worker is paid {:.0} %, as honest workers were in {SEEDS} simulated markets at trust {} \
-             where one worker in twenty lies",
-            args.price,
-            it.paid_share * 100.0,
-            args.trust
-        ),
-        format!("the pool keeps {} %, and transactions cost nothing", args.pool_fee),
-        format!("{} W are drawn while it computes and nothing otherwise", args.watts),
-        "the machine is honest and up: who disappears after it contributed loses its stake"
-            .to_owned(),
-        "prices of today, of which none is known for tomorrow".to_owned(),
-    ]
-}
-
-fn as_json(args: &RoiArgs, it: &Estimate) -> serde_json::Value {
+fn as_json(it: &Estimate, history: Option<&History>, assumptions: &[Assumption]) -> Value {
+    let assumptions: Vec<_> = assumptions
+        .iter()
+        .map(|it| json!({ "source": it.source.to_string(), "what": it.what }))
+        .collect();
     json!({
         "runsPerMonth": it.runs,
+        "busyShare": it.busy,
         "incomeRlcPerMonth": it.income_rlc,
         "incomePerMonth": it.income,
         "electricityPerMonth": it.electricity,
-        "profitPerMonth": it.income - it.electricity,
+        "transactionsPerMonth": it.gas,
+        "profitPerMonth": it.profit,
         "stakeAtRiskRlc": it.stake_rlc,
         "payBackMonths": it.pay_back_months,
-        "assumptions": assumptions(args, it),
+        "history": history.map(history_json),
+        "assumptions": assumptions,
+    })
+}
+
+fn history_json(history: &History) -> Value {
+    let categories: Vec<_> = history
+        .categories
+        .iter()
+        .map(|(category, prices)| {
+            json!({
+                "category": category.to_string(), "tasks": prices.tasks, "meanRlc": prices.mean,
+                "leastRlc": prices.least, "mostRlc": prices.most,
+            })
+        })
+        .collect();
+    json!({
+        "hours": history.hours,
+        "tasks": history.tasks(),
+        "tasksPerHour": history.tasks() / history.hours,
+        "completed": history.completed,
+        "refunded": history.refunded,
+        "runs": history.runs(),
+        "faulty": history.faulty,
+        "workers": history.runs_of.len(),
+        "largestShare": history.largest_share(),
+        "paidRlcPerRun": history.paid_rlc / history.runs(),
+        "runSeconds": history.run_seconds,
+        "gasPerRun": history.gas.map(|it| it.0),
+        "coinsPerRun": history.gas.map(|it| it.1),
+        "categories": categories,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloy_primitives::Address;
     use clap::Parser as _;
 
     #[derive(clap::Parser)]
@@ -214,30 +507,99 @@ mod tests {
         Line::parse_from(std::iter::once("roi").chain(line.split_whitespace())).args
     }
 
-    #[test]
-    fn income_less_electricity_pays_the_machine_back() {
-        let line = "--cpus 2 --memory 1 --watts 100 --kwh-price 0.2 --rlc-price 2 --machine-price 73 --price 0.1RLC \
-                    --run-minutes 10 --busy 100 --trust 1";
-        let it = estimate(&args(line), 0.99);
-        assert!((it.runs - 8_760.0).abs() < 1e-6, "{it:?}");
-        assert!((it.income - 8_760.0 * 0.1 * 0.99 * 2.0).abs() < 1e-6, "{it:?}");
-        assert!((it.electricity - 14.6).abs() < 1e-9, "{it:?}");
-        assert!(it.pay_back_months.is_some_and(|months| months < 0.05), "{it:?}");
-        assert_eq!(it.stake_rlc, 0.0);
+    /// Two workers that did 90 and 30 runs in ten hours.
+    fn past() -> History {
+        let runs_of = [(1, 90), (2, 30)].map(|(who, runs)| (Address::repeat_byte(who), runs));
+        History {
+            hours: 10.0,
+            completed: 50,
+            refunded: 10,
+            faulty: 6,
+            runs_of: runs_of.into(),
+            paid_rlc: 24.0,
+            stake_rlc: 0.06,
+            run_seconds: Some(120.0),
+            gas: Some((180_000.0, 0.0002)),
+            ..History::default()
+        }
+    }
+
+    fn sources(line: &str, history: Option<&History>, word: &str) -> Vec<Source> {
+        let args = args(line);
+        let paid_share = (history.is_none() || args.price.is_some()).then_some(0.9);
+        let (_, notes) = work(&args, &machine(&args), history, paid_share);
+        notes.iter().filter(|it| it.what.contains(word)).map(|it| it.source).collect()
     }
 
     #[test]
-    fn dear_electricity_never_pays_back() {
-        let it = estimate(&args("--kwh-price 1000 --price 1nRLC"), 0.99);
-        assert_eq!(it.pay_back_months, None);
-        assert!(in_words(&args("--price 1nRLC"), &it).contains("never"));
+    fn what_is_measured_is_taken_before_what_is_assumed() {
+        let args = args("--market --share 50 --failures 0");
+        let (work, _) = work(&args, &machine(&args), Some(&past()), None);
+        let expected = Work {
+            runs_per_hour: 12.0 / 3.0 / 2.0,
+            run_minutes: 2.0,
+            failures: 0.0,
+            paid_rlc: 0.2,
+            stake_rlc: 0.06,
+            gas_coins: 0.0002,
+        };
+        assert_eq!(work, expected);
+    }
+
+    #[test]
+    fn what_is_given_is_taken_before_what_is_measured() {
+        let args = args(
+            "--market --share 100 --busy 50 --run-minutes 6 --cpus 2 --price 0.1RLC --gas-price 1 --trust 1",
+        );
+        let (work, _) = work(&args, &machine(&args), Some(&past()), Some(0.9));
+        assert_eq!((work.runs_per_hour, work.run_minutes), (10.0, 6.0));
+        assert!((work.paid_rlc - 0.09).abs() < 1e-12, "{work:?}");
+        assert_eq!((work.stake_rlc, work.gas_coins), (0.0, 180_000.0 * 1e-9));
+    }
+
+    #[test]
+    fn every_figure_says_where_it_is_from() {
+        use Source::{Assumed, Measured, Simulated};
+        let past = past();
+        let check = |line, history, word, expected: &[Source]| {
+            assert_eq!(sources(line, history, word), expected, "{word}");
+        };
+        check("", None, "a run takes", &[Assumed]);
+        check("", None, "has work", &[Assumed]);
+        check("", None, "of that price", &[Simulated]);
+        check("", None, "gas", &[Assumed, Assumed]);
+        check("--market", Some(&past), "a run takes", &[Measured]);
+        check("--market", Some(&past), "runs came in an hour", &[Measured]);
+        check("--market", Some(&past), "a run was paid", &[Measured]);
+        check("--market", Some(&past), "a run locks", &[Measured]);
+        check("--market", Some(&past), "costs", &[Measured]);
+        check("--market", Some(&past), "which are few", &[Measured]);
+        check("--market --gas-price 3", Some(&past), "gas", &[Measured, Assumed]);
+    }
+
+    #[test]
+    fn without_anything_said_a_machine_is_mostly_idle() {
+        let args = args("");
+        let (work, _) = work(&args, &machine(&args), None, Some(0.9));
+        let it = estimate(&machine(&args), &work);
+        assert!(it.busy < 0.2, "{it:?}");
+        assert!(it.electricity > 0.0 && it.gas > 0.0 && it.stake_rlc > 0.0, "{it:?}");
     }
 
     #[test]
     fn figures_that_no_machine_has_are_refused() {
         let code = |line: &str| check(&args(line)).map_err(|it| it.code);
-        assert_eq!(code("--busy 50"), Ok(()));
-        for line in ["--busy 101", "--run-minutes 0", "--watts NaN", "--pool-fee=-1"] {
+        assert_eq!(code("--busy 50 --run-minutes 1 --idle-watts 3"), Ok(()));
+        let wrong = [
+            "--busy 101",
+            "--run-minutes 0",
+            "--watts NaN",
+            "--pool-fee=-1",
+            "--failures 101",
+            "--gas-price=-1",
+            "--idle-watts=-1",
+        ];
+        for line in wrong {
             assert_eq!(code(line), Err("GM-8104".to_owned()), "{line}");
         }
     }
