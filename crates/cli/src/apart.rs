@@ -305,7 +305,10 @@ impl Place {
             store: store(dir.as_ref(), "worker").await?,
             dir: root.join("work"),
             slots,
-            machine: self.machine(cpus, names)?,
+            machine: worker::Machine {
+                networked: engine.networked,
+                ..self.machine(cpus, names)?
+            },
             drain: self.seconds("worker.drain_seconds")?,
             allow_private: self.settings.need("worker.allow_private")?,
             tee: if self.settings.need("worker.simulate_tee")? {
@@ -364,6 +367,7 @@ impl Place {
             owner: self.settings.get("worker.owner")?,
             price_floor: self.settings.get("worker.price_floor")?.unwrap_or(Nrlc::ZERO),
             when_idle,
+            networked: worker::Networked::default(),
         })
     }
 

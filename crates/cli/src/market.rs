@@ -521,7 +521,8 @@ impl Services {
         )?;
         let store = ground.store(config, "workers").await?;
         let gpus = config.engine.gpu_names(&sandbox);
-        let place = Workplace { dir: &place, sandbox, store, gpus };
+        let networked = config.engine.networked.clone();
+        let place = Workplace { dir: &place, sandbox, store, gpus, networked };
         let honest = config.workers - config.liars;
         self.start_workers(ground, founded, 0..honest, false, &place).await?;
         self.all_there_in_time().await?;
@@ -559,6 +560,7 @@ impl Services {
                     slots: SLOTS,
                     machine: worker::Machine {
                         gpus: place.gpus.clone(),
+                        networked: place.networked.clone(),
                         ..worker::Machine::default()
                     },
                     drain: Duration::ZERO,
@@ -657,6 +659,7 @@ struct Workplace<'a> {
     sandbox: Sandbox,
     store: Store,
     gpus: Vec<String>,
+    networked: worker::Networked,
 }
 
 fn stopped(what: &str) -> Failure {

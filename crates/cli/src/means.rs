@@ -2,10 +2,14 @@
 //! settings for services apart and for a market in one process.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use alloy_primitives::Address;
 use blobs::Policy;
+use primitives::CategoryId;
 use sandbox::gpu::{Cdi, Gpu};
-use sandbox::{Containers, Kind, Sandbox};
+use sandbox::{Containers, Kind, Network, Sandbox};
+use worker::Networked;
 
 use crate::failure::{Exit, Failure};
 use crate::keeper;
@@ -19,6 +23,9 @@ pub(crate) struct Engine {
     containers: Containers,
     local_images: bool,
     gpus: Vec<Gpu>,
+    network: Option<Network>,
+    /// Whose containers have it.
+    pub(crate) networked: Networked,
 }
 
 impl Engine {
@@ -27,7 +34,10 @@ impl Engine {
     /// # Errors
     /// GM-5015 they make no sense.
     pub(crate) fn read(settings: &Settings) -> Result<Self, Failure> {
+        let (network, networked) = network(settings)?;
         Ok(Self {
+            network,
+            networked,
             cpus: settings.get("worker.cpus")?.unwrap_or_else(cores),
             containers: containers(settings)?,
             local_images: settings.need("worker.local_images")?,
@@ -41,6 +51,7 @@ impl Engine {
             gpus: self.gpus.clone(),
             containers: self.containers.clone(),
             local_images: self.local_images,
+            network: self.network.clone(),
             ..sandbox::Config::new(dir, self.cpus)
         }
     }
@@ -58,7 +69,8 @@ impl Default for Engine {
     fn default() -> Self {
         let sandbox::Config { gpus, containers, local_images, .. } =
             sandbox::Config::new(PathBuf::new(), 1);
-        Self { cpus: cores(), containers, local_images, gpus }
+        let (network, networked) = (None, Networked::default());
+        Self { cpus: cores(), containers, local_images, gpus, network, networked }
     }
 }
 
@@ -89,6 +101,34 @@ fn containers(settings: &Settings) -> Result<Containers, Failure> {
             let wrong = format!("worker.containers = \"{choice}\" makes no sense");
             Err(Failure::new("GM-5015", Exit::Usage, wrong).fix("auto, oci, docker or off"))
         }
+    }
+}
+
+/// The network that containers may be given, and whose are.
+fn network(settings: &Settings) -> Result<(Option<Network>, Networked), Failure> {
+    let network = settings.get("worker.network")?;
+    let apps: Option<List<Address>> = settings.get("worker.network_apps")?;
+    let numbers: Option<List<u64>> = settings.get("worker.network_categories")?;
+    if network.is_none() && (apps.is_some() || numbers.is_some()) {
+        let what = "worker.network_apps and worker.network_categories say who has a network";
+        let failure = Failure::new("GM-5015", Exit::Usage, format!("{what}, and there is none"));
+        return Err(failure.fix("worker.network names the one that you made for containers"));
+    }
+    let categories = numbers.map(|List(numbers)| numbers).unwrap_or_default();
+    let categories = categories.into_iter().map(CategoryId::new).collect();
+    let apps = apps.map(|List(apps)| apps).unwrap_or_default();
+    Ok((network, Networked { apps, categories }))
+}
+
+/// Several of them, with commas or spaces between.
+struct List<T>(Vec<T>);
+
+impl<T: FromStr> FromStr for List<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        let parts = text.split([',', ' ']).filter(|part| !part.is_empty());
+        parts.map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -175,6 +175,13 @@ pub const KEYS: &[Key] = &[
         Some("false"),
         "whether apps may name images that this machine's Docker or Podman has: whoever does can run them",
     ),
+    key(
+        "worker.network",
+        None,
+        "the network that some containers have: a namespace made by ip netns add, or a daemon's network",
+    ),
+    key("worker.network_apps", None, "the apps whose containers have it: 0x…, 0x…"),
+    key("worker.network_categories", None, "the categories whose containers have it: 3, 4"),
     key("worker.docker_socket", None, "where the daemon listens; one of the usual places without"),
     key(
         "worker.simulate_tee",

@@ -23,6 +23,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         (100, 64..=127, _) => true,
         // Link-local: clouds answer there with credentials.
         (169, 254, _) => true,
+        // One cloud's own services answer its machines there, in the midst of public addresses.
+        (168, 63, 129) => true,
         (172, 16..=31, _) | (192, 168, _) => true,
         // Protocol assignments, documentation, 6to4 relays, benchmarks.
         (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) => true,
@@ -80,6 +82,15 @@ mod tests {
         check(false, &["172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1"]);
         check(false, &["192.0.2.1", "198.18.0.1", "198.51.100.7", "203.0.113.9", "224.0.0.1"]);
         check(false, &["240.0.0.1", "255.255.255.255", "192.0.0.8"]);
+    }
+
+    #[test]
+    fn no_cloud_tells_its_machines_secrets() {
+        check(false, &["169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200"]);
+        check(
+            false,
+            &["192.0.0.192", "fd00:ec2::254", "fe80::a9fe:a9fe", "::ffff:169.254.169.254"],
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use wire::params::{Params, StorageProvider};
 
 use crate::config::Tee;
 use crate::inputs::DealInputs;
+use crate::machine::Networked;
 use crate::recent::Recent;
 use crate::trouble::Trouble;
 
@@ -86,19 +87,26 @@ pub(crate) struct Deals {
     workerpool: Address,
     tee: Tee,
     has_gpu: bool,
+    networked: Networked,
     known: Mutex<Recent<DealId, Known>>,
 }
 
 impl Deals {
     pub(crate) fn new(client: Client, workerpool: Address, tee: Tee) -> Self {
         let known = Mutex::new(Recent::new(DEALS_KEPT));
-        Self { client, workerpool, tee, has_gpu: false, known }
+        Self { client, workerpool, tee, has_gpu: false, networked: Networked::default(), known }
     }
 
     /// The same for a worker that may have GPUs.
     #[must_use]
     pub(crate) fn with_gpu(self, has_gpu: bool) -> Self {
         Self { has_gpu, ..self }
+    }
+
+    /// The same for a worker that gives some containers a network.
+    #[must_use]
+    pub(crate) fn with_network(self, networked: Networked) -> Self {
+        Self { networked, ..self }
     }
 
     /// The facts of a deal, or why its tasks cannot run here. Tasks of one deal that come together share one reading.
@@ -119,7 +127,8 @@ impl Deals {
             patiently(|| self.client.category(deal.category)),
             self.dataset(deal.dataset.pointer),
         )?;
-        let limits = Limits::for_timeref(category.work_clock_seconds);
+        let network = self.networked.has(deal.app.pointer, deal.category);
+        let limits = Limits { network, ..Limits::for_timeref(category.work_clock_seconds) };
         if deal.tag.contains(Tag::GPU) && !self.has_gpu {
             return Ok(Err(Trouble::Lacks { what: "a GPU (tag)".to_owned() }));
         }

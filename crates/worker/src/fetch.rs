@@ -3,16 +3,18 @@
 //! `/ipfs/<cid>`, or `/p2p/<cid>` as assets are registered by the official client, means the gateway. Any other address is a URL, and only public hosts are asked ([`crate::address`]): a
 //! host's name is resolved here and the connection goes to the very addresses that were judged, so a name that answers
 //! differently the second time gains nothing. Every redirect is judged like the first address. Size and time are bounded,
-//! and the file is hashed as it passes.
+//! and the file is hashed as it passes. What is packed stays packed: nothing here unpacks what a stranger sends.
 
 use std::error::Error as _;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Client, Response, StatusCode};
@@ -108,18 +110,26 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// A fetcher. The error is the HTTP client's.
     pub(crate) fn new(gateway: &Url, allow_private: bool) -> Result<Self, reqwest::Error> {
+        Self::with(gateway, allow_private, PublicOnly::of_system())
+    }
+
+    fn with(gateway: &Url, allow_private: bool, names: PublicOnly) -> Result<Self, reqwest::Error> {
         wire::install_crypto_provider();
         // A proxy would resolve names by itself, behind the guard's back.
         let client = || {
             Client::builder()
                 .no_proxy()
+                .no_gzip()
+                .no_deflate()
+                .no_brotli()
+                .no_zstd()
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT)
                 .read_timeout(READ_TIMEOUT)
         };
         Ok(Self {
             trusting: client().build()?,
-            guarded: client().dns_resolver(Arc::new(PublicOnly)).build()?,
+            guarded: client().dns_resolver(Arc::new(names)).build()?,
             gateway: gateway.clone(),
             allow_private,
         })
@@ -215,8 +225,22 @@ impl Fetcher {
     }
 }
 
-/// A resolver that knows public addresses only.
-struct PublicOnly;
+type Lookup = fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
+/// A resolver that knows public addresses only. It is asked for each connection, which goes where it says and nowhere else.
+struct PublicOnly {
+    lookup: Lookup,
+    is_public: fn(IpAddr) -> bool,
+}
+
+impl PublicOnly {
+    fn of_system() -> Self {
+        let lookup = |name: String| {
+            async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed()
+        };
+        Self { lookup, is_public }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("the name has no public address")]
@@ -224,9 +248,10 @@ struct NoPublicAddress;
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
+        let (found, is_public) = ((self.lookup)(name.as_str().to_owned()), self.is_public);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            let mut public = found.await?;
+            public.retain(|address| is_public(address.ip()));
             if public.is_empty() {
                 return Err(NoPublicAddress.into());
             }
@@ -264,7 +289,7 @@ fn redirected(answer: &Response) -> Option<String> {
 }
 
 async fn save(answer: Response, path: &Path, limit: u64) -> Result<Fetched, FetchError> {
-    let disk = |error: std::io::Error| FetchError::Disk(error.to_string());
+    let disk = |error: io::Error| FetchError::Disk(error.to_string());
     if answer.content_length().is_some_and(|length| length > limit) {
         return Err(FetchError::TooLarge(limit));
     }
@@ -287,126 +312,4 @@ async fn save(answer: Response, path: &Path, limit: u64) -> Result<Fetched, Fetc
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use axum::Router;
-    use axum::response::Redirect;
-    use axum::routing::get;
-    use expect_test::{Expect, expect};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    async fn serve(router: Router) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(axum::serve(listener, router).into_future());
-        address
-    }
-
-    /// A gateway, and a neighbour in the same private network that has something to hide.
-    struct Network {
-        gateway: SocketAddr,
-        neighbour: SocketAddr,
-        dir: tempfile::TempDir,
-    }
-
-    impl Network {
-        async fn start() -> Self {
-            let secret = Router::new()
-                .route("/secret", get(async || "secret"))
-                .route("/slow", get(async || std::future::pending::<&str>().await));
-            let neighbour = serve(secret).await;
-            let to = |target: String| get(async move || Redirect::temporary(&target));
-            let files = Router::new()
-                .route("/ipfs/file", get(async || "content"))
-                .route("/ipfs/moved", to("/ipfs/file".to_owned()))
-                .route("/ipfs/leak", to(format!("http://{neighbour}/secret")))
-                .route("/ipfs/local", to("file:///etc/passwd".to_owned()))
-                .route("/ipfs/round", to("/ipfs/round".to_owned()))
-                .route("/api/v0/add", get(async || "another door"));
-            Self { gateway: serve(files).await, neighbour, dir: tempfile::tempdir().unwrap() }
-        }
-
-        async fn fetch(&self, from: &str, allow_private: bool) -> Result<String, FetchError> {
-            let gateway = format!("http://{}", self.gateway).parse().unwrap();
-            let fetcher = Fetcher::new(&gateway, allow_private).unwrap();
-            let path = self.dir.path().join("file");
-            let allowance = Allowance { bytes: 7, time: Duration::from_secs(2) };
-            let fetched = fetcher.to_file(from, &path, allowance).await?;
-            let content = std::fs::read(path).unwrap();
-            assert_eq!(fetched.bytes, content.len() as u64);
-            assert_eq!(fetched.sha256.0, *Sha256::digest(&content));
-            Ok(String::from_utf8(content).unwrap())
-        }
-
-        async fn check(&self, from: &str, expected: &Expect) {
-            let from = from
-                .replace("GATEWAY", &self.gateway.to_string())
-                .replace("NEIGHBOUR", &self.neighbour.to_string())
-                .replace("PORT", &self.neighbour.port().to_string());
-            match self.fetch(&from, false).await {
-                Ok(content) => expected.assert_eq(&content),
-                Err(error) => expected.assert_eq(&format!("{error:?}")),
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn the_gateway_is_asked_wherever_it_is() {
-        let network = Network::start().await;
-        network.check("/ipfs/file", &expect!["content"]).await;
-        network.check("/p2p/file", &expect!["content"]).await;
-        network.check("http://GATEWAY/ipfs/file", &expect!["content"]).await;
-        network.check("/ipfs/moved", &expect!["content"]).await;
-        network.check("/ipfs/none", &expect!["Status(404)"]).await;
-        network.check("/ipfs/../api/v0/add", &expect!["Unusable"]).await;
-        network.check("/ipfs/", &expect!["Unusable"]).await;
-        network.check("/ipfs/%2e%2e/api/v0/add", &expect!["Unusable"]).await;
-    }
-
-    #[tokio::test]
-    async fn nobody_else_in_the_private_network_is_asked() {
-        let network = Network::start().await;
-        for address in [
-            "http://NEIGHBOUR/secret",
-            "http://localhost:PORT/secret",
-            "http://127.1:PORT/secret",
-            "http://2130706433:PORT/secret",
-            "http://0x7f.0.0.1:PORT/secret",
-            "http://[::1]:PORT/secret",
-            "http://[::ffff:127.0.0.1]:PORT/secret",
-            "http://0.0.0.0:PORT/secret",
-            "http://10.0.0.1/",
-            "http://169.254.169.254/latest/meta-data",
-            "http://user:password@NEIGHBOUR/secret",
-            "https://192.168.0.1/",
-            "/ipfs/leak",
-        ] {
-            network.check(address, &expect!["Private"]).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_no_web_address_is_not_asked() {
-        let network = Network::start().await;
-        for address in
-            ["", "file", "file:///etc/passwd", "ftp://1.1.1.1/", "data:,x", "/etc/passwd"]
-        {
-            network.check(address, &expect!["Unusable"]).await;
-        }
-        network.check("/ipfs/local", &expect!["Unusable"]).await;
-        network.check("/ipfs/round", &expect!["Redirects"]).await;
-    }
-
-    #[tokio::test]
-    async fn private_addresses_can_be_allowed_and_size_and_time_stay_bounded() {
-        let network = Network::start().await;
-        let at = |path: &str| format!("http://{}{path}", network.neighbour);
-        assert_eq!(network.fetch(&at("/secret"), true).await.unwrap(), "secret");
-        let large = format!("http://{}/api/v0/add", network.gateway);
-        assert_eq!(network.fetch(&large, true).await, Err(FetchError::TooLarge(7)));
-        assert_eq!(network.fetch(&at("/slow"), true).await, Err(FetchError::TooSlow(2)));
-    }
-}
+mod tests;

@@ -58,5 +58,5 @@ pub use again::{Again, AgainError, Ingredient, Rerun, again};
 pub use config::{Config, Tee};
 pub use error::Error;
 pub use idle::Policy;
-pub use machine::{Machine, WhenIdle};
+pub use machine::{Machine, Networked, WhenIdle};
 pub use service::{Handle, LinkState, Worker};

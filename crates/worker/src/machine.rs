@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, hex};
-use primitives::Nrlc;
+use primitives::{CategoryId, Nrlc};
 use sha2::{Digest, Sha256};
 
 use crate::idle::Policy;
@@ -32,6 +32,25 @@ pub struct Machine {
     pub price_floor: Nrlc,
     /// Whether it gives way to its owner, and to what.
     pub when_idle: Option<WhenIdle>,
+    /// Whose containers have the network that its sandbox may give them.
+    pub networked: Networked,
+}
+
+/// Whose containers have a network: nobody's, unless the provider names them. No field of the protocol asks for one, so
+/// requesters and app owners agree with the provider elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networked {
+    /// Of these apps.
+    pub apps: Vec<Address>,
+    /// Of these categories.
+    pub categories: Vec<CategoryId>,
+}
+
+impl Networked {
+    /// Whether tasks of that app in that category are among them.
+    pub(crate) fn has(&self, app: Address, category: CategoryId) -> bool {
+        self.apps.contains(&app) || self.categories.contains(&category)
+    }
 }
 
 /// How a worker gives way.
@@ -185,6 +204,17 @@ fn own_ticks(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_only_for_those_who_are_named() {
+        let [named, other] = [1, 2].map(Address::repeat_byte);
+        let [long, short] = [3, 0].map(CategoryId::new);
+        let networked = Networked { apps: vec![named], categories: vec![long] };
+        let has = |app, category| networked.has(app, category);
+        assert!(has(named, short) && has(other, long) && has(named, long));
+        assert!(!has(other, short));
+        assert!(!Networked::default().has(named, long));
+    }
 
     #[test]
     fn what_others_use_is_what_is_busy_and_not_ours() {

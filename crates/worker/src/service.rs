@@ -182,7 +182,8 @@ async fn desk(config: Config, stop: &CancellationToken) -> Result<Desk, Error> {
             config.sandbox.runs(Kind::Container).then(|| config.sandbox.clone()),
         ),
         deals: Deals::new(config.client.clone(), config.workerpool, config.tee)
-            .with_gpu(!config.machine.gpus.is_empty()),
+            .with_gpu(!config.machine.gpus.is_empty())
+            .with_network(config.machine.networked),
         journal: Journal::new(config.store, worker),
         stake: Stake::new(wallet.clone()),
         client: config.client,
