@@ -1,9 +1,13 @@
 //! Choosing among offers. Pure: what is on offer goes in, the choice and its reasons come out.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use alloy_primitives::{Address, U256};
 use orders::WorkerpoolOrder;
 use primitives::Nrlc;
-use wire::market::TrackRecord;
+use wire::UnixMillis;
+use wire::market::{Claim, TrackRecord};
 
 use crate::failure::{Exit, Failure};
 
@@ -16,8 +20,12 @@ pub struct Offer {
     pub remaining: U256,
     /// The workerpool's own description, if the market tells.
     pub name: String,
-    /// How the workerpool's last tasks ended, if any have.
+    /// How the workerpool's last tasks ended on the chain, if any have.
     pub track_record: Option<TrackRecord>,
+    /// What it says of that itself, lately. Nothing is decided by it.
+    pub claimed: Option<Arc<Claim>>,
+    /// Since when the order is in the book.
+    pub published_at: UnixMillis,
 }
 
 impl Offer {
@@ -26,19 +34,49 @@ impl Offer {
         Nrlc(self.order.price)
     }
 
-    /// What speaks against the workerpool: the part of its tasks that failed, in millionths, and how long the others took.
+    /// What speaks against the workerpool, by the chain alone: how many tasks of a hundred it may fail, and how long the
+    /// others took. By the rule of succession: one of which nothing is known is between those that failed more than half of
+    /// their tasks and those that did not, and with tasks done the doubt about a good one goes to nothing.
     fn blame(&self) -> (u64, u64) {
-        let track_record = self.track_record.unwrap_or_default();
-        (
-            1_000_000 - track_record.success_ppm().min(1_000_000),
-            track_record.median_latency_s.unwrap_or_default(),
-        )
+        let known = self.track_record.unwrap_or_default();
+        let ended = known.completed.saturating_add(known.failed).saturating_add(2);
+        let risk = known.failed.saturating_add(1).saturating_mul(100) / ended;
+        (risk, known.median_latency_s.unwrap_or(u64::MAX))
     }
 
+    /// The past of the workerpool.
+    pub fn past(&self) -> String {
+        past(self.track_record, self.claimed.as_deref())
+    }
     /// The workerpool.
     pub fn workerpool(&self) -> Address {
         self.order.workerpool
     }
+}
+
+/// The past of a workerpool as the chain tells it, then in its own words.
+pub fn past(track_record: Option<TrackRecord>, claimed: Option<&Claim>) -> String {
+    let known = track_record.unwrap_or_default();
+    let ended = known.completed.saturating_add(known.failed);
+    let mut text = match (ended, known.median_latency_s) {
+        (0, _) => "no tasks yet".to_owned(),
+        (_, None) => format!("{} of {ended} tasks done", known.completed),
+        (_, Some(seconds)) => {
+            format!("{} of {ended} tasks done, in {seconds} s", known.completed)
+        }
+    };
+    if let Some(claim) = claimed {
+        let failed = claim.canaries_failed;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            " (it claims: {} confirmed, {} wrong, {failed} of {} canaries failed)",
+            claim.total.confirmed,
+            claim.total.wrong,
+            claim.canaries_passed.saturating_add(failed),
+        );
+    }
+    text
 }
 
 /// What the requester wants of an offer.
@@ -76,15 +114,15 @@ pub fn compare(offers: Vec<Offer>, wanted: &Wanted) -> Vec<(Offer, Verdict)> {
             (offer, verdict)
         })
         .collect();
-    // Ties: who has let fewest down, then who was quickest; the more that is left in an order, the longer it will serve;
-    // then the address, so that the choice is stable.
+    // Ties: who has let fewest down, then who was quickest, both by the chain; then who has offered it longest, as in the
+    // book; then the address, so that the choice is stable.
     judged.sort_by(|(left, left_verdict), (right, right_verdict)| {
         let key = |offer: &Offer, verdict: &Verdict| {
             (
                 *verdict != Verdict::Dearer,
                 offer.price(),
                 offer.blame(),
-                !offer.remaining,
+                offer.published_at,
                 offer.workerpool(),
             )
         };
@@ -167,21 +205,54 @@ mod tests {
             trust: U256::from(trust),
             ..WorkerpoolOrder::default()
         };
-        Offer { order, remaining: U256::from(remaining), name: name.to_owned(), track_record: None }
+        Offer {
+            order,
+            remaining: U256::from(remaining),
+            name: name.to_owned(),
+            track_record: None,
+            claimed: None,
+            published_at: UnixMillis(0),
+        }
     }
 
     #[test]
-    fn of_the_same_price_the_one_that_let_fewest_down_is_chosen() {
+    fn of_the_same_price_the_chains_record_decides_then_age_and_never_what_is_claimed() {
         let known = |completed, failed, seconds| {
             Some(TrackRecord { completed, failed, median_latency_s: Some(seconds) })
         };
-        let with = |name, track_record| Offer { track_record, ..offer(name, 30, 2, 10) };
-        let offers =
-            vec![with("a", known(9, 1, 2)), with("b", known(8, 0, 9)), with("c", known(5, 0, 4))];
+        let with = |name, track_record, published| Offer {
+            track_record,
+            published_at: UnixMillis(published),
+            ..offer(name, 30, 2, 10)
+        };
+        let boaster = Claim {
+            version: Claim::VERSION,
+            chain_id: 1,
+            workerpool: Address::ZERO,
+            issued_at: UnixMillis(0),
+            canary_rate_ppm: 0,
+            canaries_passed: 1_000,
+            canaries_failed: 0,
+            total: wire::scheduler::Reputation { completed: 9_000, ..Default::default() },
+        };
+        let offers = vec![
+            Offer { claimed: Some(Arc::new(boaster)), ..with("boaster", None, 1) },
+            with("loser", known(1, 3, 1), 1),
+            with("fallible", known(190, 10, 1), 1),
+            with("slow", known(400, 0, 9), 1),
+            with("young", known(900, 0, 4), 9),
+            with("old", known(400, 1, 4), 8),
+            offer("cheap", 29, 2, 10),
+        ];
         let wanted = Wanted { trust: U256::from(1), tasks: U256::from(1), max_price: None };
         let judged = compare(offers, &wanted);
         let names: Vec<_> = judged.iter().map(|(offer, _)| offer.name.as_str()).collect();
-        assert_eq!(names, ["c", "b", "a"]);
+        assert_eq!(names, ["cheap", "old", "young", "slow", "fallible", "boaster", "loser"]);
+        let told = [0, 1, 5].map(|place| judged[place].0.past());
+        let claims = " (it claims: 0 confirmed, 0 wrong, 0 of 1000 canaries failed)";
+        assert_eq!(told[0], "no tasks yet");
+        assert_eq!(told[1], "400 of 401 tasks done, in 4 s");
+        assert_eq!(told[2], format!("no tasks yet{claims}"));
     }
 
     /// Chooses among three offers and tells the name of the chosen one, or the refusal.

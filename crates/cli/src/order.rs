@@ -1,5 +1,6 @@
 //! `gristmill order`: why a request is not matched, as the order book tells.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use orders::OrderKind;
@@ -12,6 +13,7 @@ use wire::market::{MarketClient, Named, Why, WhyQuery};
 use crate::args::{OrderCommand, WhyArgs};
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home;
+use crate::offers;
 
 /// The largest file that is taken for an order.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -28,12 +30,13 @@ pub async fn order(command: OrderCommand) -> Result<(), Failure> {
         dataset: given(OrderKind::Dataset, args.dataset_order.as_deref())?,
         workerpool: given(OrderKind::Workerpool, args.workerpool_order.as_deref())?,
     };
-    let why = market(args.market.as_ref()).await?.why(&query).await.or_fail(
-        "GM-2109",
-        Exit::Usage,
-        "the order book cannot say why",
-    )?;
-    let text = show(&args, &why)?;
+    let book = market(args.market.as_ref()).await?;
+    let what = "the order book cannot say why";
+    let why = book.why(&query).await.or_fail("GM-2109", Exit::Usage, what)?;
+    let mut text = show(&args, &why)?;
+    if let Some(past) = past(&book, &why).await.filter(|_| !args.json) {
+        let _ = write!(text, "\n{:<12}{past}", "");
+    }
     writeln!(std::io::stdout(), "{text}").or_fail(
         "GM-5009",
         Exit::Usage,
@@ -46,6 +49,13 @@ fn show(args: &WhyArgs, why: &Why) -> Result<String, Failure> {
         return serde_json::to_string(why).or_fail("GM-5009", Exit::Usage, "no JSON of the answer");
     }
     Ok(in_words(why))
+}
+
+/// The past of the workerpool that was compared; who asks may know its order from elsewhere than the book.
+async fn past(book: &MarketClient, why: &Why) -> Option<String> {
+    let hash = OrderHash(why.offers.as_ref()?.workerpool);
+    let offer = book.order(OrderKind::Workerpool, hash).await.ok().flatten()?;
+    Some(offers::past(offer.track_record, offer.claimed.as_deref()))
 }
 
 fn in_words(why: &Why) -> String {

@@ -237,6 +237,8 @@ async fn open_offers(
             name: access.pool_name(order.workerpool),
             remaining: U256::from(published.remaining),
             track_record: published.track_record,
+            claimed: published.claimed,
+            published_at: published.published_at,
             order,
         }),
         _ => None,

@@ -11,7 +11,10 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 
+use alloy_primitives::U256;
 use serde_json::json;
+use verdict::Confidence;
+use wire::market::TrackRecord;
 use wire::scheduler::PoolReputation;
 
 use crate::args::RunArgs;
@@ -88,6 +91,7 @@ async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failu
     if let Some(known) = access.schedulers().reputation(offer.workerpool()).await {
         talk.say(format!("history   {}", history(&known)));
     }
+    talk.say(format!("surety    {}", surety(wish.trust(), &offer)));
     talk.say(format!("limits    {}", purchase.limits().await?));
     let matched = purchase.buy(&offer).await?;
     talk.say(format!("deal      {}", matched.deal()));
@@ -134,10 +138,24 @@ fn show_offers(offers: &[(Offer, Verdict)], talk: &Talk) {
             offer.order.trust,
             offer.workerpool(),
         ));
+        talk.say(format!("          {}", offer.past()));
     }
     if offers.len() > OFFERS_SHOWN {
         talk.say(format!("          and {} more", offers.len() - OFFERS_SHOWN));
     }
+}
+
+/// What the price buys, before it is paid.
+fn surety(trust: u64, offer: &Offer) -> String {
+    let what = match trust {
+        0 | 1 => "one worker's word".to_owned(),
+        _ => format!("more than {}", Confidence::asked(U256::from(trust))),
+    };
+    let most = offer.order.trust;
+    format!(
+        "{what} (trust {trust}) for {} a task; here up to trust {most} for the same",
+        offer.price()
+    )
 }
 
 /// A workerpool's past, in its scheduler's own words: nobody else vouches for it.
@@ -191,6 +209,8 @@ fn outcome_json(outcome: &Outcome) -> serde_json::Value {
             "priceNrlc": offer.price().0.to_string(),
             "trust": offer.order.trust.to_string(),
             "remaining": offer.remaining.to_string(),
+            "trackRecord": offer.track_record.map(TrackRecord::to_json),
+            "claimed": offer.claimed.as_deref().and_then(|claim| claim.to_json().ok()),
             "chosen": *verdict == Verdict::Chosen,
         })).collect::<Vec<_>>(),
         "notes": outcome.notes,

@@ -11,15 +11,17 @@ use parking_lot::Mutex;
 use primitives::{CategoryId, DealId, OrderHash, UnixSeconds};
 use store::{CategoryFilter, DealFilter, OrderFilter, Party, Range, Status, Store};
 use tokio::sync::broadcast;
+use wire::UnixMillis;
 use wire::auth::{Authorization, Challenge, OpenChallenges};
 use wire::json::SAFE_INTEGER_MAX;
 use wire::market::{
     ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Change, Deal, DealQuery, MarketApi, Metrics,
     Order, OrderQuery, Page, PageRequest, PartyFilter, PricePoint, Published, REALM, RateLimit,
-    TrackRecord, Unpublish, Why, WhyQuery,
+    SignedClaim, TrackRecord, Unpublish, Why, WhyQuery,
 };
 
 use crate::Error;
+use crate::claims::{self, Claims};
 use crate::ledger::SharedLedger;
 use crate::memory::Memory;
 use crate::rows;
@@ -45,6 +47,8 @@ pub(crate) struct Book {
     pub(crate) memory: Memory,
     /// How the tasks of workerpools ended.
     pub(crate) track: Track,
+    /// What workerpools say of that.
+    pub(crate) claims: Claims,
     pub(crate) store: Store,
     pub(crate) open_orders_max: u64,
     rate_limit: Option<RateLimit>,
@@ -73,6 +77,7 @@ impl Book {
         Ok(Self {
             memory: Memory::new(ledger.clone()),
             track: Track::open(&store).await?,
+            claims: Claims::default(),
             ledger,
             store,
             open_orders_max: limits.open_orders_max,
@@ -121,6 +126,15 @@ impl Book {
             }
             _ => {}
         }
+    }
+
+    /// What is known of who offers, where that is a workerpool.
+    async fn add_past(&self, record: &mut Published, now: UnixMillis) -> Result<(), Error> {
+        if let Order::Workerpool(order) = &record.order {
+            record.track_record = self.track.track_record(&self.store, order.workerpool).await?;
+            record.claimed = self.claims.of(order.workerpool, now);
+        }
+        Ok(())
     }
 
     fn record_as(&self, row: &store::OrderRow, state: store::OrderState) -> Published {
@@ -211,17 +225,19 @@ impl MarketApi for Book {
     async fn order(&self, kind: OrderKind, hash: OrderHash) -> Result<Published, ApiError> {
         let row = self.store.order(hash).await.map_err(Error::from)?;
         let row = row.filter(|row| row.kind == kind);
-        row.map(|row| self.record(row)).ok_or(ApiError::NotFound(order_name(kind)))
+        let row = row.ok_or(ApiError::NotFound(order_name(kind)))?;
+        let mut record = self.record(row);
+        self.add_past(&mut record, UnixMillis::now()).await?;
+        Ok(record)
     }
 
     async fn orders(&self, query: &OrderQuery) -> Result<Page<Published>, ApiError> {
         let found = self.store.open_orders(&order_filter(query), range(query.page)).await;
         let (rows, count) = found.map_err(Error::from)?;
         let mut items: Vec<_> = rows.into_iter().map(|row| self.record(row)).collect();
+        let now = UnixMillis::now();
         for item in &mut items {
-            if let Order::Workerpool(order) = &item.order {
-                item.track_record = self.track.track_record(&self.store, order.workerpool).await?;
-            }
+            self.add_past(item, now).await?;
         }
         Ok(Page { items, count })
     }
@@ -229,6 +245,14 @@ impl MarketApi for Book {
     async fn track_record(&self, workerpool: Address) -> Result<TrackRecord, ApiError> {
         let known = self.track.track_record(&self.store, workerpool).await?;
         Ok(known.unwrap_or_default())
+    }
+
+    async fn claim(&self, workerpool: Address) -> Result<SignedClaim, ApiError> {
+        self.claims.signed(workerpool, UnixMillis::now()).ok_or(ApiError::NotFound("claim"))
+    }
+
+    async fn put_claim(&self, workerpool: Address, claim: SignedClaim) -> Result<(), ApiError> {
+        claims::accept(self, workerpool, claim, UnixMillis::now()).await
     }
 
     async fn deal(&self, deal: DealId) -> Result<Deal, ApiError> {

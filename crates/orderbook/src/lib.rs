@@ -15,12 +15,14 @@
 //! (`orders`).
 //!
 //! **Layout:** `service` start and stop · `book` what may be asked of it · `publish` the checks · `standing` whether an
-//! order can still be matched · `watcher` what blocks change · `track` how tasks ended · `why` what keeps a request from
+//! order can still be matched · `watcher` what blocks change · `track` how tasks ended · `claims` what
+//! workerpools say of that · `why` what keeps a request from
 //! being matched · `ledger` the chain, as far as the book needs it · `memory`
 //! what publications need not ask it again · `multicall` many questions in one call · `rows` orders and deals as the store
 //! keeps them.
 
 mod book;
+mod claims;
 mod error;
 mod ledger;
 mod memory;

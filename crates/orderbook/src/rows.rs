@@ -122,6 +122,7 @@ pub(crate) fn published(row: OrderRow, chain_id: u64) -> Published {
         },
         remaining: row.state.remaining,
         track_record: None,
+        claimed: None,
         order: to_order(row),
     }
 }

@@ -342,6 +342,7 @@ async fn after_sales(
     states: &mut States,
 ) -> Result<(), Error> {
     for sale in &touched.sold {
+        book.claims.forget(sale.asset);
         let mut filter = OrderFilter { signer: Some(sale.by), ..OrderFilter::all(sale.kind) };
         match sale.kind {
             OrderKind::App => filter.app = Party::Is(sale.asset),

@@ -120,7 +120,7 @@ impl Scheduler {
         let challenges = Challenges::new(&config, answer_sender.clone())?;
         let outbox = Outbox { config: config.clone(), again: outbox, answers: answer_sender };
         let (ready_sender, ready) = watch::channel(false);
-        let keeper = offers::Keeper::new(config, live, ready_sender, able);
+        let keeper = offers::Keeper::new(config, Arc::clone(&books), live, ready_sender, able);
 
         let spawn = |work: futures::future::BoxFuture<'static, ()>| {
             let stop = stop.clone();

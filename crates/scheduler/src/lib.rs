@@ -29,6 +29,7 @@ mod api;
 mod books;
 pub mod checks;
 pub mod choice;
+mod claim;
 mod config;
 mod deal;
 mod error;

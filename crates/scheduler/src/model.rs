@@ -105,7 +105,7 @@ pub(crate) fn reputation(books: &Books) -> PoolReputation {
     }
 }
 
-fn past(record: &Record) -> Reputation {
+pub(crate) fn past(record: &Record) -> Reputation {
     Reputation {
         completed: record.completed,
         confirmed: record.confirmed,

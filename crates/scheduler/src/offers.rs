@@ -7,12 +7,14 @@
 //! Nothing is offered that no connected worker would do: an offer below what all of them ask for is taken out, and GPUs are
 //! on offer while somebody has one. As long as no worker has come yet, what the operator says stands.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{B256, U256};
 use alloy_signer::SignerSync;
 use chain::calls;
 use orders::{OrderKind, WorkerpoolOrder, matching};
+use parking_lot::Mutex;
 use primitives::{Nrlc, OrderHash, Tag};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -20,7 +22,8 @@ use wire::market::{
     MarketClient, Order, OrderQuery, OrderStatus, PageRequest, PartyFilter, Unpublish,
 };
 
-use crate::books::Abilities;
+use crate::books::{Abilities, Books};
+use crate::claim::{self, Speaker};
 use crate::config::{Config, Offer};
 
 /// News of an order.
@@ -57,12 +60,14 @@ impl Standing {
 /// Keeps the offers.
 pub(crate) struct Keeper {
     config: Config,
+    books: Arc<Mutex<Books>>,
     standing: Vec<Standing>,
     live: watch::Receiver<bool>,
     ready: watch::Sender<bool>,
     abilities: watch::Receiver<Abilities>,
     /// Whether GPUs are on offer. A worker that was away for a moment does not change it.
     offers_gpu: bool,
+    speaker: Speaker,
 }
 
 /// Why an offer does not stand yet.
@@ -81,6 +86,7 @@ enum Failure {
 impl Keeper {
     pub(crate) fn new(
         config: Config,
+        books: Arc<Mutex<Books>>,
         live: watch::Receiver<bool>,
         ready: watch::Sender<bool>,
         abilities: watch::Receiver<Abilities>,
@@ -88,7 +94,8 @@ impl Keeper {
         let standing =
             |offer: &Offer| Standing { offer: offer.clone(), order: None, tag: Tag::NONE };
         let standing = config.offers.iter().map(standing).collect();
-        Self { config, standing, live, ready, abilities, offers_gpu: false }
+        let speaker = Speaker::default();
+        Self { config, books, standing, live, ready, abilities, offers_gpu: false, speaker }
     }
 
     pub(crate) async fn run(mut self, mut news: mpsc::Receiver<OrderNews>) {
@@ -104,6 +111,7 @@ impl Keeper {
         self.offers_gpu = self.abilities.borrow_and_update().has_gpu;
         self.insist(&market, true).await;
         self.ready.send_replace(true);
+        self.speak(&market).await;
         let mut check = tokio::time::interval(CHECK_EVERY);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         check.reset();
@@ -122,6 +130,7 @@ impl Keeper {
                     self.offers_gpu = now.has_gpu || (self.offers_gpu && now.workers == 0);
                     self.take_out(&market).await;
                     self.check(&market).await;
+                    self.speak(&market).await;
                     true
                 }
             };
@@ -147,6 +156,12 @@ impl Keeper {
             }
         }
         ours
+    }
+
+    /// Says how the pool's tasks ended.
+    async fn speak(&mut self, market: &MarketClient) {
+        let claim = claim::of(&self.books.lock(), self.config.client.chain_id());
+        self.speaker.speak(&self.config, market, claim).await;
     }
 
     /// Looks whether the market still has our orders.

@@ -77,6 +77,11 @@ impl Wish {
         })
     }
 
+    /// How sure the result is to be.
+    pub fn trust(&self) -> u64 {
+        self.trust
+    }
+
     /// So many tasks of an app of the market, each done by at least two workers.
     pub fn replicated(app: &str, tasks: u32) -> Self {
         Self {

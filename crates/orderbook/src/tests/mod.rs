@@ -1,6 +1,7 @@
 //! The book on a chain that does what the test says.
 
 mod asking_why;
+mod claiming;
 mod counting;
 mod endpoints;
 mod fair;

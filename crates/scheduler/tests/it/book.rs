@@ -11,8 +11,9 @@ use primitives::{CategoryId, DealId, OrderHash};
 use wire::UnixMillis;
 use wire::auth::{Authorization, Challenge, OpenChallenges};
 use wire::market::{
-    ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Deal, DealQuery, MarketApi, MarketClient,
-    Metrics, Order, OrderQuery, OrderStatus, Page, Published, REALM, RateLimit, Unpublish,
+    ApiError, CHALLENGE_TEXT, Category, CategoryQuery, Claim, Deal, DealQuery, MarketApi,
+    MarketClient, Metrics, Order, OrderQuery, OrderStatus, Page, Published, REALM, RateLimit,
+    SignedClaim, Unpublish,
 };
 
 use crate::market::{PATIENCE, serve};
@@ -21,12 +22,18 @@ pub(crate) struct Book {
     domain: Domain,
     challenges: Mutex<OpenChallenges>,
     orders: Mutex<Vec<Published>>,
+    claims: Mutex<Vec<SignedClaim>>,
 }
 
 impl Book {
     pub(crate) async fn open(domain: Domain) -> (Arc<Self>, MarketClient) {
         let challenges = Mutex::new(OpenChallenges::new(Duration::from_secs(60), 8, 100));
-        let book = Arc::new(Self { domain, challenges, orders: Mutex::default() });
+        let book = Arc::new(Self {
+            domain,
+            challenges,
+            orders: Mutex::default(),
+            claims: Mutex::default(),
+        });
         let router = wire::market::router(Arc::clone(&book) as Arc<dyn MarketApi>);
         let origin = format!("http://{}", serve(router).await).parse().unwrap();
         (book, MarketClient::new(&origin, domain.chain_id).unwrap())
@@ -41,6 +48,18 @@ impl Book {
             other => panic!("a scheduler published {other:?}"),
         })
         .collect()
+    }
+
+    /// What was said of workerpools, and by whom; waits until somebody has.
+    pub(crate) async fn until_claim(&self) -> (Claim, Address) {
+        let start = Instant::now();
+        loop {
+            if let Some(last) = self.claims.lock().last() {
+                return last.read().unwrap();
+            }
+            assert!(start.elapsed() < PATIENCE, "nobody says anything");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) async fn until_open(&self, count: usize) -> Vec<WorkerpoolOrder> {
@@ -92,6 +111,7 @@ impl MarketApi for Book {
             remaining: order.volume().saturating_to(),
             order,
             track_record: None,
+            claimed: None,
         };
         self.orders.lock().push(published.clone());
         Ok(published)
@@ -117,6 +137,11 @@ impl MarketApi for Book {
     async fn orders(&self, _query: &OrderQuery) -> Result<Page<Published>, ApiError> {
         let items = self.orders.lock().clone();
         Ok(Page { count: items.len() as u64, items })
+    }
+
+    async fn put_claim(&self, _: Address, claim: SignedClaim) -> Result<(), ApiError> {
+        self.claims.lock().push(claim);
+        Ok(())
     }
 
     async fn metrics(&self) -> Result<Metrics, ApiError> {

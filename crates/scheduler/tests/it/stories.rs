@@ -278,6 +278,11 @@ async fn offers_stand_are_renewed_and_are_covered_by_stake() {
     assert_eq!(prices.iter().filter(|price| **price == Nrlc::from_rlc(3)).count(), 0);
     assert_eq!(prices.iter().filter(|price| **price == Nrlc::from_rlc(2)).count(), 1);
     assert!(prices.contains(&Nrlc::from_rlc(1)));
+
+    // What it learnt of its workers is said where its offers stand, in the owner's name.
+    let (claim, by) = book.until_claim().await;
+    assert_eq!((claim.workerpool, by), (market.workerpool, owner));
+    assert_eq!((claim.chain_id, claim.total.completed), (market.client.chain_id(), 9));
 }
 
 #[tokio::test(flavor = "multi_thread")]

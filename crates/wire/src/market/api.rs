@@ -7,7 +7,7 @@ use primitives::{CategoryId, DealId, OrderHash};
 
 use super::{
     Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PricePoint,
-    Published, RateLimit, TrackRecord, Unpublish, Why, WhyQuery,
+    Published, RateLimit, SignedClaim, TrackRecord, Unpublish, Why, WhyQuery,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::json::ShapeError;
@@ -68,6 +68,18 @@ pub trait MarketApi: Send + Sync + 'static {
     async fn track_record(&self, workerpool: Address) -> Result<TrackRecord, ApiError> {
         let _ = workerpool;
         Ok(TrackRecord::default())
+    }
+
+    /// What a workerpool says of its own past, as its owner signed it.
+    async fn claim(&self, workerpool: Address) -> Result<SignedClaim, ApiError> {
+        let _ = workerpool;
+        Err(ApiError::NotFound("claim"))
+    }
+
+    /// Takes in what a workerpool says of its own past, if its owner signed it and it is newer than what is known.
+    async fn put_claim(&self, workerpool: Address, claim: SignedClaim) -> Result<(), ApiError> {
+        let _ = (workerpool, claim);
+        Err(ApiError::NotFound("claim"))
     }
 
     /// What computing in a category cost in its last deals, newest first.

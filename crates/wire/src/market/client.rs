@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     Category, CategoryQuery, Deal, DealQuery, Metrics, Order, OrderQuery, Page, PageRequest,
-    Published, TrackRecord, Unpublish, Why, WhyQuery,
+    Published, SignedClaim, TrackRecord, Unpublish, Why, WhyQuery,
 };
 use crate::auth::{Authorization, Challenge};
 use crate::http::{ClientError, Http};
@@ -59,6 +59,23 @@ impl MarketClient {
         let answer =
             self.get(&format!("/workerpools/{workerpool}/track-record"), Vec::new()).await?;
         self.read(&answer, "trackRecord", TrackRecord::from_json)
+    }
+
+    /// What a workerpool says of its own past, as its owner signed it; nothing if it said nothing lately.
+    pub async fn claim(&self, workerpool: Address) -> Result<Option<SignedClaim>, ClientError> {
+        let answer = self.get(&format!("/workerpools/{workerpool}/claim"), Vec::new()).await;
+        self.found(answer, SignedClaim::from_json)
+    }
+
+    /// Says that of the workerpool's own past; its owner has signed it.
+    pub async fn put_claim(
+        &self,
+        workerpool: Address,
+        claim: &SignedClaim,
+    ) -> Result<(), ClientError> {
+        let path = format!("/workerpools/{workerpool}/claim");
+        let request = self.request(Method::PUT, &path, Vec::new()).json(&claim.to_json());
+        self.http.json(request).await.map(|_| ())
     }
 
     /// A page of open orders, best price first.

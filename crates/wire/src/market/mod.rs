@@ -8,11 +8,12 @@
 //! ```
 //!
 //! **Layout:** `order` the four orders in JSON · `record` what the book says about orders, deals, categories · `query`
-//! what may be asked · `api` the trait and its errors · `server` the routes · `change` what a
+//! what may be asked · `claim` what a workerpool says of itself · `api` the trait and its errors · `server` the routes · `change` what a
 //! live feed tells · `feed` the feed · `limit` callers that ask too much · `client`.
 
 mod api;
 mod change;
+mod claim;
 mod client;
 mod feed;
 mod limit;
@@ -24,6 +25,7 @@ mod why;
 
 pub use api::{ApiError, MarketApi};
 pub use change::Change;
+pub use claim::{Claim, SignedClaim};
 pub use client::MarketClient;
 pub use feed::{FEED_PATH, FeedLimits, feed};
 pub use limit::RateLimit;

@@ -1,12 +1,14 @@
 //! What the book says about orders, deals and categories.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256, U256};
 use orders::OrderKind;
 use primitives::{CategoryId, DealId, OrderHash, Tag, UnixSeconds};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::Order;
+use super::{Claim, Order};
 use crate::UnixMillis;
 use crate::json::{Fields, ShapeError, number_or_text, parse_bytes32};
 
@@ -61,6 +63,8 @@ pub struct Published {
     pub remaining: u64,
     /// Of a workerpool order: how its last tasks ended, if any have. The official record has no such field.
     pub track_record: Option<TrackRecord>,
+    /// Of a workerpool order: what the workerpool says of its own past, lately. The official record has no such field.
+    pub claimed: Option<Arc<Claim>>,
 }
 
 /// How the last tasks of a workerpool ended on the chain, about a thousand of them.
@@ -127,6 +131,9 @@ impl Published {
         if let Some(track_record) = self.track_record {
             put("trackRecord", track_record.to_json());
         }
+        if let Some(claim) = &self.claimed {
+            put("claimed", claim.to_json()?);
+        }
         Ok(record)
     }
 
@@ -144,6 +151,7 @@ impl Published {
             status: OrderStatus::read(from.text("status")?)?,
             remaining: from.number("remaining", 0)?,
             track_record: from.optional("trackRecord").map(TrackRecord::from_json).transpose()?,
+            claimed: from.optional("claimed").map(Claim::from_json).transpose()?.map(Arc::new),
         })
     }
 }

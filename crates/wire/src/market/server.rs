@@ -22,7 +22,7 @@ use super::limit::{Allowance, Limiter};
 use super::query::Pairs;
 use super::{
     ApiError, CategoryQuery, DealQuery, MarketApi, Order, OrderQuery, PageRequest, PricePoint,
-    Published, Unpublish, WhyQuery,
+    Published, SignedClaim, Unpublish, WhyQuery,
 };
 use crate::auth::Authorization;
 use crate::http::{BodyError, json_answer, read_body};
@@ -53,6 +53,7 @@ pub fn router(book: Arc<dyn MarketApi>) -> Router {
         .route("/deals/{id}", get(deal))
         .route("/ohlc", get(ohlc))
         .route("/workerpools/{address}/track-record", get(track_record))
+        .route("/workerpools/{address}/claim", get(claim).put(put_claim))
         .route("/why", get(why));
     for kind in OrderKind::ALL {
         routes = routes.merge(order_routes(kind));
@@ -209,6 +210,38 @@ async fn track_record(
         ]))
     };
     answer(found.await)
+}
+
+async fn claim(
+    State(book): Book,
+    Query(query): UrlQuery,
+    Path(workerpool): Path<String>,
+) -> Response {
+    let found = async {
+        Pairs(query).chain_id(book.chain_id())?;
+        let signed = book.claim(parse_address("workerpool", &workerpool)?).await?;
+        match signed.to_json() {
+            Value::Object(fields) => Ok(fields),
+            _ => Err(ApiError::Internal),
+        }
+    };
+    answer(found.await)
+}
+
+async fn put_claim(
+    State(book): Book,
+    Query(query): UrlQuery,
+    Path(workerpool): Path<String>,
+    body: Body,
+) -> Response {
+    let taken = async {
+        Pairs(query).chain_id(book.chain_id())?;
+        let workerpool = parse_address("workerpool", &workerpool)?;
+        let signed = SignedClaim::from_json(&json_body(body).await?)?;
+        book.put_claim(workerpool, signed).await?;
+        Ok(Map::new())
+    };
+    answer(taken.await)
 }
 
 async fn orders(book: &dyn MarketApi, kind: OrderKind, Query(query): UrlQuery) -> Answer {

@@ -54,6 +54,19 @@ pub(super) fn book() -> Vec<Operation> {
             ("chainId", number(1)),
             ("trackRecord", named("TrackRecord")),
         ])),
+        claim(Operation::get(
+            "/workerpools/{address}/claim",
+            "What a workerpool says of its own past, as its owner signed it (EIP-191). Nobody vouches for it.",
+        ))
+        .gives(ok([("claim", text()), ("signature", text())]))
+        .refuses(&[404]),
+        claim(Operation::put(
+            "/workerpools/{address}/claim",
+            "Says so: the owner's signature is all that is asked for, and a later date than that of what is known.",
+        ))
+        .body(object([("claim", text()), ("signature", text())]))
+        .gives(ok([]))
+        .refuses(&[403, 413]),
         why(),
     ];
     operations.extend(OrderKind::ALL.into_iter().flat_map(orders));
@@ -117,6 +130,10 @@ fn why() -> Operation {
     operation
         .gives(ok([("matches", truth()), ("what", text()), ("remedies", remedies)]))
         .refuses(&[404])
+}
+
+fn claim(operation: Operation) -> Operation {
+    on_chain(operation.at("address", named("Address")))
 }
 
 fn deals() -> Operation {

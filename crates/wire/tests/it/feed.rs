@@ -45,6 +45,7 @@ fn record(price: u64, params: &str, status: OrderStatus) -> Arc<Published> {
         status,
         remaining: 1,
         track_record: None,
+        claimed: None,
     })
 }
 

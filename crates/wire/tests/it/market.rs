@@ -79,6 +79,7 @@ impl MarketApi for Shelf {
             remaining: order.volume().to(),
             order,
             track_record: None,
+            claimed: None,
         };
         self.published.lock().push(published.clone());
         Ok(published)

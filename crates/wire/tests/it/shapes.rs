@@ -155,6 +155,7 @@ fn a_published_order_is_the_official_record() {
         status: OrderStatus::Open,
         remaining: 12,
         track_record: None,
+        claimed: None,
     };
     let json = Value::Object(record.to_json().expect("fits"));
     assert_eq!(Published::from_json(OrderKind::Dataset, &json), Ok(record));
