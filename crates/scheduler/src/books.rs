@@ -797,18 +797,27 @@ impl Books {
         }
         self.unfinished.remove(&id);
         self.finished.retain(|it| *it != id);
-        self.dismiss(&entry, effects);
+        self.dismiss(&entry, &entry.task, |_| false, effects);
     }
 
-    fn dismiss(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
-        let id = entry.task.id;
-        for replica in entry.task.replicas() {
+    /// Lets go of those who took part in a task as it was, but for those who stay.
+    fn dismiss(
+        &mut self,
+        entry: &Entry,
+        before: &Task,
+        stays: impl Fn(Address) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let id = before.id;
+        for replica in before.replicas() {
             if let Some(worker) = self.workers.get_mut(&replica.worker) {
                 worker.cease(id, &entry.deal);
                 worker.settling.remove(&id);
                 worker.note_ripe(entry.deal.id, (entry.seq, id), false);
-                let message = ToWorker::Release { task_id: id };
-                effects.push(Effect::Tell { worker: replica.worker, message });
+                if !stays(replica.worker) {
+                    let message = ToWorker::Release { task_id: id };
+                    effects.push(Effect::Tell { worker: replica.worker, message });
+                }
             }
         }
     }
@@ -817,7 +826,6 @@ impl Books {
     fn start_over(&mut self, id: TaskId, block: u64, effects: &mut Vec<Effect>) {
         self.note_doomed(id, false);
         let Some(mut entry) = self.entries.remove(&id) else { return };
-        self.dismiss(&entry, effects);
         if let Some(place) = entry.place.take() {
             self.wanting.remove(&place);
         }
@@ -836,9 +844,13 @@ impl Books {
         entry.receipts.retain(|(.., at)| *at <= block);
         entry.results = None;
         self.brought.remember(&entry.task);
-        entry.task =
+        let anew =
             Task::new(id, entry.deal.id, entry.task.index, entry.deal.terms(), self.limits.task);
+        let before = std::mem::replace(&mut entry.task, anew);
         entry.initialized_block = entry.replay();
+        // Whose contribution still stands may have yet to reveal and to bring its result.
+        let stands = |worker| entry.task.replica(worker).is_some_and(Replica::counts);
+        self.dismiss(&entry, &before, stands, effects);
         let start = entry.deal.deal.start;
         self.entries.insert(id, entry);
         if self.live {

@@ -677,6 +677,40 @@ fn what_was_brought_before_a_reorganisation_need_not_be_brought_again() {
 }
 
 #[test]
+fn whose_contribution_stands_when_the_chain_goes_back_is_not_let_go() {
+    check(
+        true,
+        "joins 1 slots 1
+         joins 2 slots 1
+         deal 1 trust 4 size 1
+         initialized 1/0
+         computed 1 1/0 A
+         computed 2 1/0 A
+         contributed 1/0 1 A
+         contributed 1/0 2 A
+         consensus 1/0 A
+         rewind 3
+         computed 2 1/0 A
+         contributed 1/0 2 A
+         consensus 1/0 A",
+        &expect![[r#"
+            joins 1 slots 1 -> []
+            joins 2 slots 1 -> []
+            deal 1 trust 4 size 1 -> [initialize 1/0, 2: assign 1/0, 1: assign 1/0]
+            initialized 1/0 -> []
+            computed 1 1/0 A -> []
+            computed 2 1/0 A -> [1: grant 1/0, 2: grant 1/0]
+            contributed 1/0 1 A -> []
+            contributed 1/0 2 A -> []
+            consensus 1/0 A -> [1: reveal 1/0, 2: reveal 1/0]
+            rewind 3 -> [2: release 1/0, 2: assign 1/0]
+            computed 2 1/0 A -> [2: grant 1/0]
+            contributed 1/0 2 A -> []
+            consensus 1/0 A -> [1: reveal 1/0, 2: reveal 1/0]"#]],
+    );
+}
+
+#[test]
 fn a_score_that_the_chain_takes_back_counts_for_nothing() {
     let mut scene = Scene::new(true);
     scene.tell("joins 1 slots 1");
