@@ -139,17 +139,47 @@ impl Desk {
     fn consensus(self: &Arc<Self>, task: TaskId) {
         let step = self.table.lock().reveal(task);
         match step {
-            Step::Go(life, finding) => {
-                let desk = Arc::clone(self);
-                self.jobs.spawn(async move {
-                    if let Err(trouble) = desk.reveal(&life, &finding).await {
-                        desk.fail(&life, &trouble).await;
-                    }
-                });
-            }
+            Step::Go(life, finding) => self.show(life, finding),
             Step::Known(words) => self.repeat(words),
-            Step::NotHeld => self.decline(task, &Trouble::NotHeld),
+            Step::NotHeld => {
+                let desk = Arc::clone(self);
+                self.jobs.spawn(async move { desk.take_up(task).await });
+            }
         }
+    }
+
+    /// Takes up again what was let go of and is promised all the same. A scheduler lets go of a task when the chain takes
+    /// blocks back; a contribution that was among them, or on its way, may be on the chain once more.
+    async fn take_up(self: &Arc<Self>, task: TaskId) {
+        let is_promised = self.promises.lock().knows(task);
+        let noted = if is_promised { self.journal.find(task).await } else { None };
+        let is_there = match &noted {
+            Some(finding) => tokio::fs::try_exists(&finding.archive).await.unwrap_or(false),
+            None => false,
+        };
+        let Some(finding) = noted.filter(|finding| is_there && !finding.needs_one) else {
+            return self.decline(task, &Trouble::NotHeld);
+        };
+        {
+            let mut table = self.table.lock();
+            if !table.knows(task) {
+                table.restore(task, finding, Stage::Contributed, &self.stop);
+            }
+        }
+        // Assigned anew meanwhile, it is still being computed: then it is asked for again.
+        let step = self.table.lock().reveal(task);
+        if let Step::Go(life, finding) = step {
+            self.show(life, finding);
+        }
+    }
+
+    fn show(self: &Arc<Self>, life: Life, finding: Arc<Finding>) {
+        let desk = Arc::clone(self);
+        self.jobs.spawn(async move {
+            if let Err(trouble) = desk.reveal(&life, &finding).await {
+                desk.fail(&life, &trouble).await;
+            }
+        });
     }
 
     pub(crate) fn release(self: &Arc<Self>, task: TaskId) {

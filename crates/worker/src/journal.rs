@@ -80,6 +80,17 @@ impl Journal {
         }
     }
 
+    /// What is noted of a task, if anything is and can be read.
+    pub(crate) async fn find(&self, task: TaskId) -> Option<Finding> {
+        match self.store.work(self.worker, task).await {
+            Ok(row) => row.map(finding),
+            Err(error) => {
+                tracing::warn!(%task, %error, "what was promised cannot be read");
+                None
+            }
+        }
+    }
+
     /// All that is noted.
     pub(crate) async fn all(&self) -> Result<Vec<Row>, store::Error> {
         let rows = self.store.work_of(self.worker).await?;

@@ -215,7 +215,7 @@ impl Table {
 
     /// Goes on to contribute, once.
     pub(crate) fn contribute(&mut self, task: TaskId) -> Step {
-        self.step(task, Stage::Contributing, |stage| {
+        self.step(task, Stage::Contributing, |stage, _| {
             matches!(stage, Stage::Computed | Stage::Failed)
         })
     }
@@ -263,18 +263,21 @@ impl Table {
         }
     }
 
-    /// Goes on to reveal, once. A contribution that is not known to have arrived may be revealed too: the chain knows.
+    /// Goes on to reveal, once. A contribution that is not known to have arrived may be revealed too: the chain knows. So
+    /// may a result that was computed anew after the chain took a contribution back, for that may have returned meanwhile.
     pub(crate) fn reveal(&mut self, task: TaskId) -> Step {
-        self.step(task, Stage::Revealing, |stage| {
-            matches!(stage, Stage::Contributing | Stage::Contributed | Stage::Failed)
+        self.step(task, Stage::Revealing, |stage, finding| match stage {
+            Stage::Computed => !finding.needs_one,
+            Stage::Contributing | Stage::Contributed | Stage::Failed => true,
+            Stage::Computing | Stage::Revealing | Stage::Revealed => false,
         })
     }
 
-    fn step(&mut self, task: TaskId, to: Stage, may: impl Fn(Stage) -> bool) -> Step {
+    fn step(&mut self, task: TaskId, to: Stage, may: impl Fn(Stage, &Finding) -> bool) -> Step {
         let Some(entry) = self.entries.get_mut(&task) else { return Step::NotHeld };
         match &entry.finding {
             None => Step::NotHeld,
-            Some(finding) if may(entry.stage) => {
+            Some(finding) if may(entry.stage, finding) => {
                 entry.stage = to;
                 Step::Go(entry.life.clone(), Arc::clone(finding))
             }
@@ -435,6 +438,15 @@ mod tests {
         assert!(matches!(table.reveal(TASK), Step::Known(_)));
         assert!(matches!(table.contribute(TASK), Step::Go(..)));
         assert!(matches!(table.contribute(TASK), Step::Known(_)));
+    }
+
+    #[test]
+    fn what_was_computed_anew_is_revealed_if_its_contribution_came_back() {
+        let mut table = Table::default();
+        let life = admit(&mut table);
+        table.computed(&life, finding(false));
+        assert!(matches!(table.reveal(TASK), Step::Go(..)));
+        assert!(matches!(table.reveal(TASK), Step::Known(_)));
     }
 
     #[test]

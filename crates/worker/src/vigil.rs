@@ -71,6 +71,8 @@ struct Promise {
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
     all: HashMap<TaskId, Promise>,
+    /// Archives of results that were promised once more, found anew.
+    replaced: Vec<PathBuf>,
 }
 
 /// What there is to do.
@@ -103,7 +105,8 @@ impl Promises {
             tried: None,
             shaken: false,
         };
-        self.all.insert(task, promise);
+        let before = self.all.insert(task, promise).and_then(|before| before.archive);
+        self.replaced.extend(before.filter(|before| *before != finding.archive));
     }
 
     /// A reveal was sent.
@@ -187,7 +190,8 @@ impl Promises {
 
     /// What there is to do now; what is forgotten is forgotten with this.
     fn due(&mut self, head: UnixSeconds, in_hand: impl Fn(TaskId) -> bool, now: Instant) -> Due {
-        let mut due = Due::default();
+        let archives = std::mem::take(&mut self.replaced);
+        let mut due = Due { archives, ..Due::default() };
         let mut quiet = Vec::new();
         for (task, promise) in &mut self.all {
             let held = in_hand(*task);
