@@ -18,8 +18,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// A blob may be a little larger than what any program may write, since packing and encrypting add some.
     fn default() -> Self {
-        Self { blob_bytes_max: 1 << 30, all_bytes_max: None, free_bytes_min: 512 << 20 }
+        let blob_bytes_max = (1 << 30) + (64 << 20);
+        Self { blob_bytes_max, all_bytes_max: None, free_bytes_min: 512 << 20 }
     }
 }
 

@@ -179,21 +179,17 @@ impl Place {
 
     async fn gateway(self) -> Result<(), Failure> {
         let dir = self.need_data_dir()?;
-        let policy = means::retention(&self.settings)?;
-        let limits =
-            blobs::Limits { all_bytes_max: policy.all_bytes_max, ..blobs::Limits::default() };
+        let keeping = means::retention(&self.settings)?;
+        let all_bytes_max = keeping.policy.all_bytes_max;
+        let limits = blobs::Limits { all_bytes_max, ..blobs::Limits::default() };
         let blobs = Blobs::open_with(&dir.path().join("blobs"), limits).or_fail(
             "GM-6003",
             Exit::Market,
             "the store of inputs and results cannot be opened",
         )?;
         let origin = self.listen(blobs.router().merge(docs(&[Door::Ipfs]))).await?;
-        let asked = crate::blobs::configured(&self.settings, blobs.clone()).await;
-        let asked = asked.unwrap_or_else(|failure| {
-            tracing::warn!(%failure, "nothing is swept until the next start");
-            None
-        });
-        tokio::spawn(keeper::keep(blobs, asked, policy, self.stop.clone()));
+        let keeper = keeper::configured(self.settings.clone(), blobs.clone());
+        tokio::spawn(keeper::keep(blobs, keeper, keeping, self.stop.clone()));
         self.run(&origin, json!({})).await;
         origin.closed().await;
         Ok(())
@@ -466,6 +462,7 @@ impl Place {
                 })
             })
             .collect()
+        tokio::spawn(keeper::keep_uploads(uploads.clone(), self.stop.clone()));
     }
 
     fn workerpools(&self) -> Result<Vec<description::Workerpool>, Failure> {

@@ -15,7 +15,8 @@ use crate::apart::silent_chain;
 use crate::args::ServiceArgs;
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home::DataDir;
-use crate::keeper::{self, MarketKeeper};
+use crate::keeper::MarketKeeper;
+use crate::means;
 use crate::purchase::Access;
 use crate::settings::Settings;
 
@@ -109,11 +110,7 @@ async fn gc(place: &PlaceArgs, dry_run: bool, as_json: bool) -> Result<(), Failu
         None => Blobs::beside(&dir.join("blobs")),
     };
     let blobs = blobs.map_err(|error| told(&error))?;
-    let policy = keeper::policy(
-        settings.need("blobs.keep_results_days")?,
-        settings.need("blobs.keep_inputs_days")?,
-        settings.get("blobs.max_bytes")?,
-    );
+    let policy = means::retention(&settings)?.policy;
     let keeper = keeper(place, &settings, &blobs).await?;
     let swept = blobs
         .sweep(policy, &keeper, SystemTime::now(), dry_run)

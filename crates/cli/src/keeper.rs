@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::{Address, U256};
 use async_trait::async_trait;
-use blobs::{Blobs, Cid, Keeper, Policy};
+use blobs::{ABANDONED_AFTER, Blobs, Cid, Keeper, Policy, Uploads};
 use chain::Client;
 use futures::stream::{StreamExt, TryStreamExt, iter};
 use orders::{OrderKind, task_id};
@@ -22,8 +22,12 @@ use wire::market::{
 };
 use wire::params::Params;
 
-/// How often what nobody needs is looked for.
+use crate::settings::Settings;
+
+/// How often what nobody needs is looked for, by default.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+/// How soon to ask again who knows what is needed.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 const PAGE: u64 = 1_000;
 const ASK_AT_ONCE: usize = 16;
 /// Units of a category's time until a deal of it is over.
@@ -43,6 +47,19 @@ pub(crate) const KEEP_DAYS: u64 = 30;
 pub(crate) fn policy(results_days: u64, inputs_days: u64, all_bytes_max: Option<u64>) -> Policy {
     let days = |days: u64| Duration::from_secs(days.saturating_mul(SECONDS_PER_DAY));
     Policy { keep_results: days(results_days), keep_files: days(inputs_days), all_bytes_max }
+}
+
+/// What a store keeps, and how often it looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keeping {
+    pub(crate) policy: Policy,
+    pub(crate) every: Duration,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { policy: policy(KEEP_DAYS, KEEP_DAYS, None), every: SWEEP_EVERY }
+    }
 }
 
 /// Asks an order book and a chain.
@@ -267,24 +284,49 @@ fn known<T>(read: chain::Result<T>) -> chain::Result<Option<T>> {
 /// Sweeps now and then, until the stop. Without a keeper it only counts, and the store refuses when it is full.
 pub(crate) async fn keep(
     blobs: Blobs,
-    keeper: Option<MarketKeeper>,
-    policy: Policy,
+    keeper: impl Future<Output = Option<MarketKeeper>>,
+    keeping: Keeping,
     stop: CancellationToken,
 ) {
     let work = async {
         if let Err(error) = blobs.count().await {
             tracing::warn!(%error, "the store of blobs cannot be counted");
         }
+        let Some(keeper) = keeper.await else { return };
         loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
-            let Some(keeper) = &keeper else { continue };
-            match blobs.sweep(policy, keeper, SystemTime::now(), false).await {
+            tokio::time::sleep(keeping.every).await;
+            match blobs.sweep(keeping.policy, &keeper, SystemTime::now(), false).await {
                 Ok(swept) => {
                     let (removed, bytes) = (swept.removed, swept.removed_bytes);
                     tracing::info!(blobs = swept.blobs, removed, bytes, "swept the store of blobs");
                 }
                 Err(error) => tracing::warn!(%error, "nothing was swept"),
             }
+        }
+    };
+    let _: Option<()> = stop.run_until_cancelled(work).await;
+}
+
+/// Whom settings name to ask, as soon as they answer; nobody if they name nobody.
+pub(crate) async fn configured(settings: Settings, blobs: Blobs) -> Option<MarketKeeper> {
+    loop {
+        match crate::blobs::configured(&settings, blobs.clone()).await {
+            Ok(keeper) => return keeper,
+            Err(failure) => tracing::warn!(%failure, "nothing is swept for now"),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Gives up uploads that nobody goes on with, until the stop.
+pub(crate) async fn keep_uploads(uploads: Uploads, stop: CancellationToken) {
+    let work = async {
+        loop {
+            let gone = uploads.expire(SystemTime::now(), ABANDONED_AFTER).await;
+            if gone > 0 {
+                tracing::info!(gone, "uploads were given up");
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
         }
     };
     let _: Option<()> = stop.run_until_cancelled(work).await;

@@ -51,7 +51,7 @@ use crate::accounts::ServiceKeys;
 use crate::args::ShapeArgs;
 use crate::failure::{Exit, Failure, OrFail, chain_of};
 use crate::home::DataDir;
-use crate::keeper::{self, MarketKeeper};
+use crate::keeper::{self, Keeping, MarketKeeper};
 use crate::means::Engine;
 use crate::purchase::Access;
 use founding::Founded;
@@ -95,7 +95,7 @@ pub struct MarketConfig {
     /// Whether trusted execution may be simulated even where others than this machine can use it.
     pub simulate_tee_in_public: bool,
     /// How long inputs and results are kept.
-    pub(crate) retention: blobs::Policy,
+    pub(crate) retention: Keeping,
     /// What runs programs.
     pub(crate) engine: Engine,
 }
@@ -119,7 +119,7 @@ impl MarketConfig {
             checks: shape.canary_rate,
             block_time_ms: shape.block_time_ms,
             simulate_tee_in_public: false,
-            retention: keeper::policy(keeper::KEEP_DAYS, keeper::KEEP_DAYS, None),
+            retention: Keeping::default(),
             engine: Engine::default(),
         }
     }
@@ -373,7 +373,7 @@ impl Services {
         config: &MarketConfig,
     ) -> Result<Self, Failure> {
         let client = ground.client(founded.contracts.hub).await?;
-        let all_bytes_max = config.retention.all_bytes_max;
+        let all_bytes_max = config.retention.policy.all_bytes_max;
         let limits = blobs::Limits { all_bytes_max, ..blobs::Limits::default() };
         let blobs = Blobs::open_with(&ground.place(config, "blobs")?, limits).or_fail(
             "GM-6003",
@@ -461,7 +461,7 @@ impl Services {
         &self,
         ground: &Ground,
         founded: &Founded,
-        retention: blobs::Policy,
+        retention: Keeping,
     ) -> Result<Description, Failure> {
         let keeper = MarketKeeper {
             market: self.market.clone(),
@@ -469,7 +469,8 @@ impl Services {
             blobs: self.blobs.clone(),
         };
         let stop = ground.stop.clone();
-        tokio::spawn(keeper::keep(self.blobs.clone(), Some(keeper), retention, stop));
+        let keeper = std::future::ready(Some(keeper));
+        tokio::spawn(keeper::keep(self.blobs.clone(), keeper, retention, stop));
         let described: Arc<OnceLock<Description>> = Arc::default();
         let schedulers = self.schedulers.iter();
         let routes = Router::new()

@@ -3,16 +3,16 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use alloy_primitives::Address;
-use blobs::Policy;
 use primitives::CategoryId;
 use sandbox::gpu::{Cdi, Gpu};
 use sandbox::{Containers, Kind, Network, Sandbox};
 use worker::Networked;
 
 use crate::failure::{Exit, Failure};
-use crate::keeper;
+use crate::keeper::{self, Keeping};
 use crate::settings::Settings;
 
 /// What runs programs, and on how many cores.
@@ -74,16 +74,18 @@ impl Default for Engine {
     }
 }
 
-/// How long inputs and results are kept, and how much of them.
+/// How long inputs and results are kept, how much of them, and how often the rest is swept.
 ///
 /// # Errors
 /// GM-5015 the settings make no sense.
-pub(crate) fn retention(settings: &Settings) -> Result<Policy, Failure> {
-    Ok(keeper::policy(
+pub(crate) fn retention(settings: &Settings) -> Result<Keeping, Failure> {
+    let policy = keeper::policy(
         settings.need("blobs.keep_results_days")?,
         settings.need("blobs.keep_inputs_days")?,
         settings.get("blobs.max_bytes")?,
-    ))
+    );
+    let every = Duration::from_secs(settings.need::<u64>("blobs.sweep_seconds")?.max(1));
+    Ok(Keeping { policy, every })
 }
 
 fn cores() -> usize {

@@ -71,6 +71,7 @@ pub const KEYS: &[Key] = &[
         Some("30"),
         "how long a file stays that no deal and no open order needs, after it was last added",
     ),
+    key("blobs.sweep_seconds", Some("3600"), "how often what nobody needs is looked for"),
     key("blobs.max_bytes", None, "the most that inputs and results take; as much as fits without"),
     key("scheduler.host", Some("127.0.0.1"), "where it listens, for workers and for requesters"),
     key("scheduler.port", Some("13000"), "0 takes a free one"),

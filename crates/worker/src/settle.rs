@@ -18,8 +18,12 @@ use crate::table::{Finding, Life, Stage};
 use crate::trouble::Trouble;
 
 const SEND_ATTEMPTS: u32 = 3;
-const UPLOAD_ATTEMPTS: u32 = 6;
-const UPLOAD_PAUSE: Duration = Duration::from_millis(250);
+/// How long an upload is tried that does not get on: a gateway that is started anew, or moved, takes no longer.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(180);
+/// The same when the scheduler does not want it, which changes within moments if at all.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(15);
+const UPLOAD_PAUSE_MIN: Duration = Duration::from_millis(250);
+const UPLOAD_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long an upload waits for the connection whose token it needs.
 const LINE_WAIT: Duration = Duration::from_secs(120);
 /// How long a worker that ends waits for what it has sent to be mined.
@@ -277,11 +281,11 @@ impl Desk {
         upload.await.unwrap_or_else(|| Err(Trouble::Upload("it is not wanted any more".to_owned())))
     }
 
-    /// Attempts count from the last that brought the upload on: a large result over a bad line takes many.
+    /// Patience begins anew with each attempt that brought the upload on: a large result over a bad line takes many.
     async fn upload(&self, task: TaskId, finding: &Finding) -> Result<String, Trouble> {
         let refused = |error: wire::ClientError| Trouble::Upload(error.to_string());
         let parcel = Parcel::of(&finding.archive).await.map_err(refused)?;
-        let (mut attempt, mut reached) = (1, 0);
+        let (mut since, mut pause, mut reached) = (Instant::now(), UPLOAD_PAUSE_MIN, 0);
         loop {
             let line = tokio::time::timeout(LINE_WAIT, self.voice.line()).await;
             let Ok(Some(line)) = line else {
@@ -295,14 +299,15 @@ impl Desk {
             };
             let place = self.uploads.upload_place(task, &line.token).await.ok().flatten();
             if let Some(place) = place.filter(|place| place.offset_bytes > reached) {
-                (attempt, reached) = (0, place.offset_bytes);
+                (since, pause, reached) = (Instant::now(), UPLOAD_PAUSE_MIN, place.offset_bytes);
             }
-            if attempt >= UPLOAD_ATTEMPTS || !may_pass(&error) {
+            let patience = if error.is_retryable() { UPLOAD_PATIENCE } else { REFUSAL_PATIENCE };
+            if since.elapsed() >= patience || !may_pass(&error) {
                 return Err(refused(error));
             }
-            tracing::debug!(%task, %error, attempt, reached, "uploading again");
-            tokio::time::sleep(UPLOAD_PAUSE * attempt * attempt).await;
-            attempt += 1;
+            tracing::debug!(%task, %error, reached, "uploading again in {pause:?}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(UPLOAD_PAUSE_MAX);
         }
     }
 

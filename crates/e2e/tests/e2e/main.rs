@@ -14,6 +14,7 @@ mod hostile;
 mod images;
 mod kept_market;
 mod killed_market;
+mod large_results;
 mod liar;
 mod official;
 mod original_contracts;

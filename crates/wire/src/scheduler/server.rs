@@ -41,8 +41,9 @@ pub struct UploadLimits {
 }
 
 impl Default for UploadLimits {
+    /// A little more than any program may write, since packing and encrypting add some.
     fn default() -> Self {
-        Self { result_bytes_max: 1024 * 1024 * 1024 }
+        Self { result_bytes_max: (1 << 30) + (64 << 20) }
     }
 }
 
