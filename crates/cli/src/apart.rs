@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   chain serve ◀── JSON-RPC ── orderbook · scheduler · worker          each its own process, each on its own port
+//!                               vault · compass
 //!                               scheduler ◀── websocket ── worker
 //!                               gateway   ◀── http ─────── scheduler, worker, requesters
 //! ```
@@ -64,6 +65,8 @@ pub enum Service {
     Scheduler,
     /// Secrets.
     Vault,
+    /// Where workerpools answer.
+    Compass,
     /// A worker.
     Worker,
 }
@@ -77,6 +80,7 @@ impl Service {
             Self::Gateway => "gateway",
             Self::Scheduler => "scheduler",
             Self::Vault => "vault",
+            Self::Compass => "compass",
             Self::Worker => "worker",
         }
     }
@@ -97,6 +101,7 @@ pub async fn serve(service: Service, args: ServiceArgs) -> Result<(), Failure> {
         Service::Gateway => place.gateway().await,
         Service::Scheduler => place.scheduler().await,
         Service::Vault => place.vault().await,
+        Service::Compass => place.compass().await,
         Service::Worker => place.worker().await,
     }
 }
@@ -262,8 +267,33 @@ impl Place {
         let vault = Vault::start(config, self.stop.child_token())
             .await
             .map_err(|error| Failure::told(&error.failure(), Exit::Market))?;
-        origin.let_in(vault.standalone().merge(docs(&[Door::SecretsApart])));
+        let backups = self.backups(&dir)?.map(|backups| vault.operator(backups));
+        let routes = vault.standalone().merge(docs(&[Door::SecretsApart]));
+        origin.let_in(routes.merge(backups.unwrap_or_default()));
         self.run(&origin, json!({ "simulated": vault.is_simulated() })).await;
+        origin.closed().await;
+        Ok(())
+    }
+
+    /// Where backups are kept, if somebody may make them.
+    fn backups(&self, dir: &DataDir) -> Result<Option<vault::Backups>, Failure> {
+        let Some(file) = self.settings.get::<PathBuf>("vault.admin_key_file")? else {
+            return Ok(None);
+        };
+        let directory = self.settings.get("vault.backup_dir")?;
+        let directory = directory.unwrap_or_else(|| dir.path().join("backups"));
+        vault::Backups::read(&file, directory)
+            .map(Some)
+            .map_err(|error| Failure::told(&error.failure(), Exit::Usage))
+    }
+
+    async fn compass(self) -> Result<(), Failure> {
+        let client = self.client().await?;
+        let origin = self.listen(Router::new()).await?;
+        let known = self.describe(&client, &origin)?;
+        let routes = wire::compass::router(Arc::new(known));
+        origin.let_in(routes.merge(docs(&[Door::Compass])));
+        self.run(&origin, json!({})).await;
         origin.closed().await;
         Ok(())
     }
@@ -301,10 +331,7 @@ impl Place {
             store: store(dir.as_ref(), "worker").await?,
             dir: root.join("work"),
             slots,
-            machine: worker::Machine {
-                networked: engine.networked,
-                ..self.machine(cpus, names)?
-            },
+            machine: worker::Machine { networked: engine.networked, ..self.machine(cpus, names)? },
             drain: self.seconds("worker.drain_seconds")?,
             allow_private: self.settings.need("worker.allow_private")?,
             tee: if self.settings.need("worker.simulate_tee")? {
@@ -435,6 +462,7 @@ impl Place {
     ) -> Result<results::Remote, Failure> {
         let spool = dir.map_or(scratch.path(), DataDir::path).join("spool");
         let uploads = uploads(dir, scratch)?;
+        tokio::spawn(keeper::keep_uploads(uploads.clone(), self.stop.clone()));
         results::Remote::new(self.gateway_client()?, uploads, spool).or_fail(
             "GM-6003",
             Exit::Market,
@@ -462,7 +490,6 @@ impl Place {
                 })
             })
             .collect()
-        tokio::spawn(keeper::keep_uploads(uploads.clone(), self.stop.clone()));
     }
 
     fn workerpools(&self) -> Result<Vec<description::Workerpool>, Failure> {
@@ -473,6 +500,18 @@ impl Place {
                     address: self.settings.need(&name("address"))?,
                     description: self.settings.get(&name("description"))?,
                     api_url: self.settings.get::<Url>(&name("url"))?.map(|url| Origin::text(&url)),
+                })
+            })
+            .collect()
+    }
+
+    fn apps(&self) -> Result<Vec<description::App>, Failure> {
+        (0..self.settings.count("market.apps"))
+            .map(|index| {
+                let name = |key: &str| format!("market.apps.{index}.{key}");
+                Ok(description::App {
+                    name: self.settings.need(&name("name"))?,
+                    address: self.settings.need(&name("address"))?,
                 })
             })
             .collect()
@@ -505,7 +544,7 @@ impl Place {
                 workerpool_registry: contracts.workerpool_registry,
             },
             workerpools: self.workerpools()?,
-            apps: Vec::new(),
+            apps: self.apps()?,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             simulated: None,
             gateway: text("market.gateway")?,

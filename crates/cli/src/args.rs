@@ -68,6 +68,8 @@ pub enum Command {
     Scheduler(ServiceArgs),
     /// Run a secret management service alone.
     Vault(ServiceArgs),
+    /// Run a compass alone: it tells where workerpools answer, and which app a name stands for.
+    Compass(ServiceArgs),
     /// Run a worker alone.
     Worker(ServiceArgs),
     /// Look after the store of inputs and results.

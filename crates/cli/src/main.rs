@@ -57,6 +57,7 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Gateway(args) => apart::serve(Service::Gateway, args).await,
         Command::Scheduler(args) => apart::serve(Service::Scheduler, args).await,
         Command::Vault(args) => apart::serve(Service::Vault, args).await,
+        Command::Compass(args) => apart::serve(Service::Compass, args).await,
         Command::Worker(args) => apart::serve(Service::Worker, args).await,
         Command::Config(ConfigArgs { command: ConfigCommand::Show { service, json } }) => {
             apart::show(&service, json)
@@ -108,6 +109,7 @@ fn asks_for_json(command: &Command) -> bool {
         | Command::Gateway(_)
         | Command::Scheduler(_)
         | Command::Vault(_)
+        | Command::Compass(_)
         | Command::Worker(_)
         | Command::Completions { .. } => false,
     }

@@ -641,16 +641,11 @@ impl Signposts {
 
 impl Compass for Signposts {
     fn workerpool(&self, chain_id: u64, workerpool: Address) -> Option<WorkerpoolEntry> {
-        let description = self.now();
-        let known = description.workerpools.iter().find(|one| one.address == workerpool)?;
-        let api_url = known.api_url.clone().filter(|_| chain_id == description.chain_id)?;
-        Some(WorkerpoolEntry { api_url, name: known.description.clone() })
+        self.now().workerpool(chain_id, workerpool)
     }
 
     fn iapp(&self, chain_id: u64, name: &str) -> Option<Address> {
-        let description = self.now();
-        let known = description.apps.iter().find(|one| one.name == name);
-        known.filter(|_| chain_id == description.chain_id).map(|one| one.address)
+        self.now().iapp(chain_id, name)
     }
 }
 

@@ -189,6 +189,8 @@ pub const KEYS: &[Key] = &[
         Some("false"),
         "whether tasks that demand trusted execution run in a software enclave, which protects nothing",
     ),
+    key("compass.host", Some("127.0.0.1"), "where it listens"),
+    key("compass.port", Some("8069"), "0 takes a free one"),
     key("vault.host", Some("127.0.0.1"), "where it listens"),
     key("vault.port", Some("13300"), "0 takes a free one"),
     key("vault.data_dir", None, "where sealed secrets are kept"),
@@ -202,6 +204,12 @@ pub const KEYS: &[Key] = &[
         None,
         "the storage key before this one: what it sealed is sealed anew at the start",
     ),
+    key(
+        "vault.admin_key_file",
+        None,
+        "a file with what the operator gives as X-API-KEY to make backups; none are made without",
+    ),
+    key("vault.backup_dir", None, "where backups are kept; in the data directory without"),
     key(
         "vault.simulate_tee",
         Some("false"),
@@ -404,6 +412,8 @@ const LISTS: &[Key] = &[
     key("market.workerpools.address", None, "a workerpool that requesters are told of"),
     key("market.workerpools.url", None, "where its scheduler answers"),
     key("market.workerpools.description", None, "what it says of itself"),
+    key("market.apps.name", None, "the name of an app that requesters are told of"),
+    key("market.apps.address", None, "its address"),
 ];
 
 /// A name without the number of a list's element.

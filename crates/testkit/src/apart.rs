@@ -81,6 +81,11 @@ impl Service {
         Ok(self.child.try_wait()?.map(|status| status.to_string()))
     }
 
+    /// Where it answers.
+    pub fn url(&self) -> Result<Url> {
+        self.url_at("url")
+    }
+
     fn url_at(&self, key: &str) -> Result<Url> {
         Ok(self.said[key].as_str().context("a service says where it is")?.parse()?)
     }
@@ -175,6 +180,18 @@ impl Apart {
         }
         *place = Some(service);
         Ok(())
+    }
+
+    /// Starts one more service of this market, with further settings; it is the caller's to stop.
+    pub async fn start_beside(&self, name: &str, further: &[(&str, String)]) -> Result<Service> {
+        let mut arguments = vec![name.to_owned()];
+        let mut settings = self.settings.lock().clone();
+        settings.insert(format!("{name}.port"), "0".to_owned());
+        settings.extend(further.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        for (key, value) in settings {
+            arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+        }
+        Service::start(&self.gristmill, name, arguments, &self.temp_dir(name)).await
     }
 
     /// How a service is started: its section of the settings, and the arguments.

@@ -11,9 +11,11 @@ use seal::Secret;
 use tokio::sync::{Mutex, MutexGuard};
 use wire::sms::admin::{AdminError, Copy, SmsAdmin};
 
-use crate::Error;
 use crate::safe::Safe;
+use crate::{Error, keys};
 
+/// The shortest key of an operator.
+const KEY_LEN_MIN: usize = 16;
 /// The name of the fresh copy.
 const FRESH: &str = "backup.sqlite";
 /// What is being written has another name until it is whole.
@@ -25,6 +27,22 @@ pub struct Backups {
     pub key: Secret<String>,
     /// The directory, which is made if it is not there.
     pub directory: PathBuf,
+}
+
+impl Backups {
+    /// With the key in a file that nobody else may read.
+    ///
+    /// # Errors
+    /// There is no such file, others may read it, or what is in it is too short to be a key.
+    pub fn read(key_file: &Path, directory: PathBuf) -> Result<Self, Error> {
+        let unusable = |why: String| Error::Operator { file: key_file.display().to_string(), why };
+        let key = keys::file(key_file, false).map_err(unusable)?;
+        let key = Secret::new(key.expose().trim().to_owned());
+        if key.expose().len() < KEY_LEN_MIN {
+            return Err(unusable("it is too short".to_owned()));
+        }
+        Ok(Self { key, directory })
+    }
 }
 
 /// The operator's door.

@@ -24,6 +24,14 @@ pub enum Error {
     /// The chain does not answer, or not sensibly.
     #[error("the chain cannot be asked")]
     Chain(#[source] chain::Error),
+    /// The operator's key cannot be had.
+    #[error("the operator's key cannot be had from {file}: {why}")]
+    Operator {
+        /// Where it was looked for.
+        file: String,
+        /// What is wrong there.
+        why: String,
+    },
     /// A backup cannot be written or removed.
     #[error("the directory of backups cannot be used: {why}")]
     Backup {
@@ -56,6 +64,7 @@ impl Error {
             Self::Key { .. }
             | Self::WrongKey
             | Self::Altered
+            | Self::Operator { .. }
             | Self::Backup { .. }
             | Self::SimulatedInPublic { .. }
             | Self::SimulatedForReal { .. } => false,
@@ -69,6 +78,10 @@ impl Error {
             Self::WrongKey => ("GM-7002", "start with the key that was used before"),
             Self::Altered => ("GM-7003", "restore the data directory from a copy"),
             Self::Chain(_) => ("GM-7004", "try again when the chain answers"),
+            Self::Operator { .. } => (
+                "GM-7008",
+                "name a file with 16 random characters or more in vault.admin_key_file, chmod 600",
+            ),
             Self::Backup { .. } => (
                 "GM-7007",
                 "make room in vault.backup_dir, or name a directory that can be written",

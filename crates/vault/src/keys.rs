@@ -97,7 +97,8 @@ async fn key(source: &KeySource, may_create: bool) -> Result<StorageKey, Error> 
     StorageKey::parse(text.expose()).map_err(|error| unusable(error.to_string()))
 }
 
-fn file(path: &Path, may_create: bool) -> Result<Secret<String>, String> {
+/// The text of a file that nobody else may read.
+pub(crate) fn file(path: &Path, may_create: bool) -> Result<Secret<String>, String> {
     if may_create && !path.exists() {
         create(path)?;
     }

@@ -19,6 +19,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::description::Description;
 use crate::http::{ClientError, Http, json_answer};
 use crate::json::{Fields, ShapeError, parse_address};
 
@@ -41,6 +42,20 @@ pub trait Compass: Send + Sync + 'static {
 
     /// The app of that name on that chain.
     fn iapp(&self, chain_id: u64, name: &str) -> Option<Address>;
+}
+
+/// Whoever knows what a market consists of knows the way.
+impl Compass for Description {
+    fn workerpool(&self, chain_id: u64, workerpool: Address) -> Option<WorkerpoolEntry> {
+        let known = self.workerpools.iter().find(|one| one.address == workerpool)?;
+        let api_url = known.api_url.clone().filter(|_| chain_id == self.chain_id)?;
+        Some(WorkerpoolEntry { api_url, name: known.description.clone() })
+    }
+
+    fn iapp(&self, chain_id: u64, name: &str) -> Option<Address> {
+        let known = self.apps.iter().find(|one| one.name == name);
+        known.filter(|_| chain_id == self.chain_id).map(|one| one.address)
+    }
 }
 
 /// The compass's routes.

@@ -1,9 +1,15 @@
 //! Every service is a process of its own, and none of them is missed for long.
 
-use anyhow::Result;
+use alloy_primitives::Address;
+use anyhow::{Context, Result};
 use primitives::TaskId;
 use serde_json::Value;
-use testkit::{Apart, eventually, programs};
+use testkit::{Apart, ApartConfig, eventually, programs};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use url::Url;
+use wire::compass::CompassClient;
+use wire::ipfs::IpfsClient;
 
 use crate::{at, gristmill, text};
 
@@ -43,6 +49,59 @@ async fn a_market_of_separate_processes_survives_the_end_of_each() -> Result<()>
     assert_eq!(market.stop("worker-0").await?, Some(0), "a worker ends in order");
     assert_eq!(market.stop("scheduler").await?, Some(0), "a scheduler ends in order");
     Ok(())
+}
+
+/// What the official clients ask of each service, asked where it runs alone.
+#[tokio::test]
+async fn every_door_of_a_market_is_also_a_service_on_a_port_of_its_own() -> Result<()> {
+    let gristmill = gristmill()?;
+    let config = ApartConfig { workers: 1, vault: true, faults: None };
+    let market = Apart::start_with(&gristmill, config).await?;
+    let (pool, app) = (market.workerpool()?, Address::repeat_byte(7));
+    let (chain_id, scheduler) = (market.client().await?.chain_id(), market.direct("scheduler")?);
+    let further = [
+        ("market.workerpools.0.address", pool.to_string()),
+        ("market.workerpools.0.url", scheduler.to_string()),
+        ("market.apps.0.name", "word count".to_owned()),
+        ("market.apps.0.address", app.to_string()),
+    ];
+    let compass = market.start_beside("compass", &further).await?;
+    let way = CompassClient::new(&compass.url()?, chain_id)?;
+    let known = way.workerpool(pool).await?.context("the compass knows the pool")?;
+    assert_eq!(known.parse::<Url>()?, scheduler);
+    assert_eq!(way.iapp("word count").await?, Some(app));
+    assert_eq!(way.workerpool(app).await?, None);
+
+    let gateway = market.direct("gateway")?;
+    let stored = IpfsClient::new(&gateway)?.add_bytes("grain", "grain".into()).await?;
+    let wallet = format!("chainId={chain_id}&address={app}");
+    for (origin, target, part) in [
+        (market.market()?, format!("/challenge?{wallet}"), "iExec Gateway"),
+        (market.vault()?, "/version".to_owned(), env!("CARGO_PKG_VERSION")),
+        (known.parse()?, format!("/tasks/logs/challenge?{wallet}"), "iExec Core"),
+        (gateway, format!("/ipfs/{}", stored.cid), "grain"),
+        (compass.url()?, format!("/{chain_id}/workerpools/{pool}"), "apiUrl"),
+        (compass.url()?, "/docs/openapi.json".to_owned(), "/{chainId}/workerpools/{address}"),
+    ] {
+        let answer = page_asks(&origin, &target).await?;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{origin} {target}: {answer}");
+        let open = "access-control-allow-origin: https://page.example";
+        assert!(answer.contains(open) && answer.contains(part), "{origin} {target}: {answer}");
+    }
+    assert_eq!(compass.stop().await?, Some(0), "a compass ends in order");
+    Ok(())
+}
+
+/// Asks as a page in a browser would.
+async fn page_asks(origin: &Url, target: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(origin.authority()).await?;
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nhost: x\r\norigin: https://page.example\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[tokio::test]

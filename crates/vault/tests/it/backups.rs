@@ -123,3 +123,29 @@ async fn nobody_but_the_operator_and_no_other_file() {
     let found = office.door.put(Method::POST, &id, "again", me).await.0;
     assert_eq!(found, StatusCode::CONFLICT, "what was kept is kept");
 }
+
+#[test]
+fn an_operators_key_is_long_and_for_its_owner_only() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("key");
+    let refused = |why: &str| {
+        let error = Backups::read(&path, "copies".into()).err().expect("is refused");
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(error.failure().code, "GM-7008");
+        assert!(!error.to_string().contains("guess"), "what is in it is not repeated");
+    };
+    refused("No such file");
+    std::fs::write(&path, "guess me\n").expect("writes");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let set = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode));
+        set(0o644).expect("sets");
+        refused("others may read it");
+        set(0o600).expect("sets");
+    }
+    refused("too short");
+    std::fs::write(&path, format!("{OPERATOR}\n")).expect("writes");
+    let read = Backups::read(&path, "copies".into()).expect("is a key");
+    assert_eq!(read.key.expose(), OPERATOR);
+}
