@@ -57,6 +57,8 @@ struct Promise {
     hash: ResultHash,
     /// Removed once nothing is at stake and nobody wants it.
     archive: Option<PathBuf>,
+    /// Whether the result is not wanted any more: it is final, or another one has won.
+    decided: bool,
     standing: Standing,
     /// When to look at the task itself.
     look: Instant,
@@ -100,6 +102,7 @@ impl Promises {
             digest: finding.digest,
             hash: result_hash(task, finding.digest),
             archive: Some(finding.archive.clone()),
+            decided: false,
             standing: Standing::Waiting,
             look: if is_new { now + LOOK_EVERY } else { now },
             tried: None,
@@ -136,6 +139,7 @@ impl Promises {
             ) => quiet,
             _ => return,
         };
+        promise.decided = stands == quiet && !matches!(event, MarketEvent::Revealed { .. });
         promise.stands(stands, now);
     }
 
@@ -166,6 +170,7 @@ impl Promises {
             (AtStake::Nothing | AtStake::Upload, _) => quiet,
         };
         let shaken = std::mem::take(&mut promise.shaken);
+        promise.decided = seen.at_stake == AtStake::Nothing;
         promise.stands(standing, now);
         if !matches!(standing, Standing::Ours { .. }) {
             return None;
@@ -201,7 +206,7 @@ impl Promises {
                 } else {
                     quiet.push((since, *task));
                 }
-                if !held {
+                if !held && promise.decided {
                     due.archives.extend(promise.archive.take());
                 }
             }

@@ -95,6 +95,18 @@ async fn a_task_released_too_early_is_revealed_all_the_same() {
     forgets(&market).await;
 }
 
+/// As after a reorganisation that brought a contribution back once the scheduler had let go of the task.
+#[tokio::test]
+async fn a_task_released_too_early_is_brought_when_it_is_asked_for() {
+    let mut market = Market::open().await;
+    let (_worker, mut played, bought) = contributed_once(&mut market).await;
+    played.say(ToWorker::Release { task_id: bought.task }).await;
+    market.contribute_as(1, &bought, digest_of("hello")).await;
+    proved(&market, &bought).await;
+    played.say(ToWorker::Reveal { task_id: bought.task }).await;
+    assert_eq!(uploaded(&mut played).await, location(bought.task));
+}
+
 #[tokio::test]
 async fn who_is_never_asked_reveals_all_the_same() {
     let mut market = Market::open().await;
