@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
+use primitives::ResultHash;
 use serde::{Deserialize, Serialize};
 use tasks::{Blame, Replica, ReplicaState, Status, Task};
 use verdict::Confidence;
@@ -50,6 +51,9 @@ pub enum Lesson {
         /// Whether the deal did.
         canary: bool,
     },
+    /// Alone, it found what was known before it was asked: that was a canary too. It confirms nothing, since an answer that
+    /// was asked for before need not be computed to be known.
+    Recalled,
     /// Its result differed from what won.
     Wrong {
         /// Whether the deal asked for one worker only.
@@ -87,6 +91,16 @@ pub fn lessons(task: &Task) -> Vec<(Address, Lesson)> {
         }
     }
     all
+}
+
+/// What is to be said besides, where the answer was known before the task was done.
+pub fn recalled(task: &Task, known: ResultHash) -> Vec<(Address, Lesson)> {
+    let lone = task.terms.trust <= U256::ONE && !task.is_checked();
+    if !lone || task.status() != Status::Completed || task.consensus() != Some(known) {
+        return Vec::new();
+    }
+    let found = task.replicas().filter(|it| it.state == ReplicaState::Revealed);
+    found.map(|it| (it.worker, Lesson::Recalled)).collect()
 }
 
 fn of_replica(task: &Task, replica: &Replica) -> Vec<Lesson> {
@@ -164,7 +178,7 @@ pub struct Record {
     pub completed: u64,
     /// Results that another worker found too.
     pub confirmed: u64,
-    /// Such of them as the deal did not ask for.
+    /// Results of deals for one worker only that another worker found too, or that were known before.
     pub canaries_passed: u64,
     /// Wrong results where the deal asked for one worker only.
     pub canaries_failed: u64,
@@ -206,6 +220,7 @@ impl Record {
                 self.is_doubted &= self.streak < FORGIVEN;
                 &mut self.confirmed
             }
+            Lesson::Recalled => &mut self.canaries_passed,
             Lesson::Wrong { canary, close } => {
                 self.canaries_failed = self.canaries_failed.saturating_add(u64::from(canary));
                 let is_luck = close && !self.is_doubted;
@@ -308,10 +323,21 @@ impl Ledger {
     /// Takes note of how a task ended in that block. A block that is in already, as after a restart, is left out: the lesson
     /// counts once. Gives what was learnt.
     pub fn learn(&mut self, block: u64, task: &Task) -> Vec<(Address, Lesson)> {
+        self.learn_knowing(block, task, None)
+    }
+
+    /// The same where the answer was known before, or not.
+    pub fn learn_knowing(
+        &mut self,
+        block: u64,
+        task: &Task,
+        known: Option<ResultHash>,
+    ) -> Vec<(Address, Lesson)> {
         if block <= self.block {
             return Vec::new();
         }
-        let lessons = lessons(task);
+        let mut lessons = lessons(task);
+        lessons.extend(known.into_iter().flat_map(|known| recalled(task, known)));
         for (worker, lesson) in lessons.iter().copied() {
             self.pool.learn(lesson);
             if self.workers.len() < WORKERS_MAX || self.workers.contains_key(&worker) {

@@ -66,7 +66,9 @@ async fn the_owners_last_word_is_shown_beside_what_the_chain_says() {
     let record = shown(&fair).await;
     assert_eq!((record.claimed.as_deref(), record.track_record), (Some(&said), None));
     // Whoever buys the workerpool has said nothing yet.
-    fair.change(|world| drop(world.owners.insert(POOL, STRANGER)));
+    fair.change(|world| {
+        world.owners.insert(POOL, STRANGER);
+    });
     let registry = fair.fake.registry(AssetKind::Workerpool);
     let from = key(1).address();
     let sold = MarketEvent::AssetTransferred { registry, from, to: STRANGER, asset: POOL };

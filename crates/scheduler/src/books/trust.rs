@@ -118,11 +118,8 @@ impl Books {
         effects: &mut Vec<Effect>,
     ) {
         let Some(entry) = self.entries.get(&task) else { return };
-        let Some(answer) = self.trust.answers.get(question(&entry.deal, &entry.task)) else {
-            return;
-        };
-        let differs = verdict::result_hash(task, answer) != said;
-        if differs && self.can_be_checked(&entry.deal, worker) {
+        let Some(answer) = self.known_answer(entry) else { return };
+        if answer != said && self.can_be_checked(&entry.deal, worker) {
             self.note_peer(task, worker);
             self.drive(now, task, Event::Check, effects);
         }
@@ -148,7 +145,8 @@ impl Books {
         entry.peers = Vec::new();
         let Some(entry) = self.entries.get(&task) else { return };
         let block = entry.log.last().map_or(0, |logged| logged.block);
-        let fresh: Vec<_> = self.trust.ledger.learn(block, &entry.task);
+        let known = self.known_answer(entry);
+        let fresh: Vec<_> = self.trust.ledger.learn_knowing(block, &entry.task, known);
         for (worker, lesson) in fresh {
             if lesson.is_fraud() {
                 tracing::warn!(%task, %worker, ?lesson, "a worker is trusted less");
@@ -158,6 +156,12 @@ impl Books {
         if let Some(digest) = entry.task.digest().filter(|_| agreed > 1 && entry.deal.repeatable) {
             self.trust.answers.put(question(&entry.deal, &entry.task), digest);
         }
+    }
+
+    /// What the right result is, if the same was asked and confirmed before.
+    fn known_answer(&self, entry: &Entry) -> Option<ResultHash> {
+        let digest = self.trust.answers.get(question(&entry.deal, &entry.task))?;
+        Some(verdict::result_hash(entry.task.id, digest))
     }
 
     /// Whether a result of that deal can be confirmed, and there is somebody else to do it.
@@ -191,3 +195,6 @@ fn question(deal: &DealSpec, task: &Task) -> B256 {
     asked.extend_from_slice(terms.params.as_bytes());
     keccak256(asked)
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,23 @@ fn a_check_confirms_both_though_one_is_let_in() {
 }
 
 #[test]
+fn a_known_answer_is_a_canary_that_confirms_nothing() {
+    let alone = "taken 1; computed 1 A; contributed 1 A; consensus A; revealed 1; finalized";
+    let check = |trust, story: &str, known: &str| recalled(&told(trust, story), hash(known));
+    assert_eq!(check(1, alone, "A"), [(wallet(1), Lesson::Recalled)]);
+    assert_eq!(check(1, alone, "B"), []);
+    assert_eq!(check(1, &alone.replace("; finalized", ""), "A"), []);
+    // What another worker found too counts as that, and what the deal asked two for is no canary.
+    let both = "taken 1; taken 2; computed 1 A; computed 2 A; contributed 1 A; consensus A; revealed 1; finalized";
+    assert_eq!(check(1, &format!("check; {both}"), "A"), []);
+    assert_eq!(check(4, both, "A"), []);
+
+    let mut record = Record::default();
+    record.learn(Lesson::Recalled);
+    assert_eq!((record.canaries_passed, record.confirmed, record.streak), (1, 0, 0));
+}
+
+#[test]
 fn whoever_differs_was_wrong_let_in_or_not() {
     check(
         1,

@@ -34,9 +34,9 @@ pub struct PoolReputation {
     pub canary_rate_ppm: u32,
     /// All its workers together.
     pub total: Reputation,
-    /// Such of `total.confirmed` as no deal asked for.
+    /// Results of deals for one worker only that another worker found too, or that were known before.
     pub canaries_passed: u64,
-    /// Wrong results that were found so.
+    /// Wrong results of such deals.
     pub canaries_failed: u64,
     /// Its workers, those with most results first; at most [`WORKERS_MAX`]. Which of their tasks were canaries is not told.
     pub workers: Vec<WorkerReputation>,
