@@ -1,6 +1,6 @@
 //! Writing: one transaction per block, on disk before anybody hears of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256};
 use redb::{Durability, ReadableDatabase, ReadableTable, Table, WriteTransaction};
@@ -23,6 +23,10 @@ const CACHE_BYTES: usize = 24 * 1024 * 1024;
 /// The same when all pages are in memory anyway.
 const MEMORY_CACHE_BYTES: usize = 8 * 1024 * 1024;
 
+/// A file of that size or more is written so that it opens at once after a kill, which costs a second sync for each block;
+/// a smaller one is looked through in less time than that is worth.
+const LARGE_BYTES: u64 = 32 << 20;
+
 /// What a database belongs to.
 pub(crate) struct Identity {
     pub(crate) chain_id: u64,
@@ -31,6 +35,8 @@ pub(crate) struct Identity {
 /// The chain's tables.
 pub(crate) struct Database {
     inner: redb::Database,
+    /// None in memory.
+    file: Option<PathBuf>,
     code_cache: CodeCache,
 }
 
@@ -42,6 +48,7 @@ impl Database {
     pub(crate) fn open(dir: Option<&Path>, identity: &Identity) -> Result<(Self, bool), Error> {
         let mut builder = redb::Database::builder();
         builder.set_cache_size(if dir.is_some() { CACHE_BYTES } else { MEMORY_CACHE_BYTES });
+        let file = dir.map(|dir| dir.join("chain.redb"));
         let inner = match dir {
             None => builder
                 .create_with_backend(redb::backends::InMemoryBackend::new())
@@ -58,7 +65,7 @@ impl Database {
                 })?
             }
         };
-        let database = Self { inner, code_cache: CodeCache::default() };
+        let database = Self { inner, file, code_cache: CodeCache::default() };
         let fresh = database.check(dir, identity)?;
         Ok((database, fresh))
     }
@@ -76,9 +83,15 @@ impl Database {
         let mut tx = self.inner.begin_write()?;
         // Without this a kill -9 loses everything since redb last chose to sync.
         tx.set_durability(Durability::Immediate)?;
+        tx.set_quick_repair(self.is_large());
         let result = write(&mut Writer::open(&tx)?)?;
         tx.commit()?;
         Ok(result)
+    }
+
+    fn is_large(&self) -> bool {
+        let about = self.file.as_ref().and_then(|file| std::fs::metadata(file).ok());
+        about.is_some_and(|about| about.len() >= LARGE_BYTES)
     }
 
     fn check(&self, dir: Option<&Path>, identity: &Identity) -> Result<bool, Error> {
@@ -315,6 +328,8 @@ pub(super) fn undo_keys(version: u64, mut rest: &[u8]) -> Result<Vec<Vec<u8>>, S
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use alloy_consensus::Header;
     use alloy_primitives::{Address, U256};
@@ -467,6 +482,36 @@ mod tests {
             let account = TrieAccount { balance, storage_root, ..TrieAccount::default() };
             (Address::repeat_byte(*owner), account)
         }))
+    }
+
+    /// Whether the file, as a kill would leave it now, must be looked through to be opened.
+    fn is_looked_through(file: &Path) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join("left.redb");
+        std::fs::copy(file, &left).unwrap();
+        let looked = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&looked);
+        let mut builder = redb::Database::builder();
+        builder.set_repair_callback(move |_| seen.store(true, Ordering::Relaxed));
+        drop(builder.open(&left).unwrap());
+        looked.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_large_file_opens_at_once_after_a_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, _) = Database::open(Some(dir.path()), &Identity { chain_id: 1 }).unwrap();
+        let file = dir.path().join("chain.redb");
+        assert!(is_looked_through(&file), "or the test sees nothing");
+        let mut large = Changes::default();
+        let half = usize::try_from(LARGE_BYTES / 2).unwrap();
+        for byte in [1, 2] {
+            large.codes.insert(B256::repeat_byte(byte), vec![byte; half].into());
+        }
+        for (version, changes) in [(1, large), (2, changes(&[(1, 1)]))] {
+            database.write(|writer| writer.apply(version, &changes)).unwrap();
+        }
+        assert!(!is_looked_through(&file));
     }
 
     proptest! {
