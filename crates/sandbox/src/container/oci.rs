@@ -22,6 +22,8 @@ const OUTPUT_CHECK: Duration = Duration::from_millis(50);
 const END_TIME: Duration = Duration::from_secs(20);
 /// Where the runtime finds its helpers.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// How a program ends that was killed.
+const KILLED: i32 = 137;
 /// The most of the runtime's own words that is told.
 const WORDS_CHARS_MAX: usize = 400;
 
@@ -30,6 +32,8 @@ const WORDS_CHARS_MAX: usize = 400;
 pub(super) struct Oci {
     program: PathBuf,
     state: PathBuf,
+    /// Whether it leaves ended containers for questions; older ones do not.
+    keeps: bool,
     /// What tells this sandbox's containers from those of others on the machine: control groups are shared.
     prefix: String,
 }
@@ -37,7 +41,8 @@ pub(super) struct Oci {
 impl Oci {
     pub(super) fn open(program: PathBuf, state: PathBuf, place: &Path) -> io::Result<Self> {
         crate::run::private_dir(&state)?;
-        Ok(Self { program, state, prefix: prefix_of(place) })
+        let keeps = can_keep(&program);
+        Ok(Self { program, state, keeps, prefix: prefix_of(place) })
     }
 
     /// The name of a container, unlike any other that runs.
@@ -73,24 +78,14 @@ impl Oci {
         }
     }
 
-    fn arguments(&self, id: &str, bundle: &Path, log: &Path) -> [OsString; 10] {
+    fn arguments(&self, id: &str, bundle: &Path, log: &Path) -> Vec<OsString> {
         let said = OsString::from;
-        [
-            said("--root"),
-            self.state.clone().into(),
-            said("--log"),
-            log.into(),
-            said("--log-format"),
-            said("json"),
-            said("run"),
-            said("--keep"),
-            {
-                let mut bundle_is = said("--bundle=");
-                bundle_is.push(bundle);
-                bundle_is
-            },
-            said(id),
-        ]
+        let mut bundle_is = said("--bundle=");
+        bundle_is.push(bundle);
+        let before = [said("--root"), self.state.clone().into(), said("--log"), log.into()];
+        let run = ["--log-format", "json", "run"].map(said);
+        let keep = self.keeps.then(|| said("--keep"));
+        before.into_iter().chain(run).chain(keep).chain([bundle_is, said(id)]).collect()
     }
 
     /// Ends what an earlier process left running.
@@ -125,8 +120,14 @@ impl Oci {
         let running = Running { oci: self.clone(), id: id.to_owned(), gone: false };
         let ended = running.watch(child, execution, cancel).await?;
         let told = runtime_error(&log);
-        conclude(ended, told, &execution.limits)
+        conclude(ended, told, &execution.limits, self.keeps)
     }
+}
+
+fn can_keep(program: &Path) -> bool {
+    let mut asking = std::process::Command::new(program);
+    let asked = asking.args(["run", "--help"]).stdin(Stdio::null()).output();
+    asked.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains("--keep"))
 }
 
 /// What tells the sandbox in that place from others on the machine.
@@ -318,13 +319,22 @@ fn runtime_error(log: &Path) -> Option<String> {
     text.lines().filter_map(complaint).next_back()
 }
 
-fn conclude(ended: Ended, told: Option<String>, limits: &Limits) -> Result<Executed, Stopped> {
+fn conclude(
+    ended: Ended,
+    told: Option<String>,
+    limits: &Limits,
+    keeps: bool,
+) -> Result<Executed, Stopped> {
     let Ended { status, broken, out_of_memory, stdout, stderr } = ended;
     let code = status.and_then(|status| status.code());
     let kind = match (broken, code) {
         (Some(broken), _) => broken,
         (None, Some(0)) => {
             return Ok(Executed { exit_code: 0, stdout, stderr, fuel_used: 0 });
+        }
+        // Who cannot be asked any more has seen a program that was killed, and nobody else kills here.
+        (None, Some(KILLED)) if !keeps => {
+            FailureKind::OutOfMemory { limit_bytes: limits.memory_bytes }
         }
         _ if out_of_memory => FailureKind::OutOfMemory { limit_bytes: limits.memory_bytes },
         _ if told.is_some() => not_started(&told.unwrap_or_default()),

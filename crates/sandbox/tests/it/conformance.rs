@@ -13,7 +13,7 @@ use sandbox::{CallFacts, Failure, Job, Kind, Limits, Outcome, Sandbox, env_for};
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::by_daemon;
-use crate::images::{containers, prober_image};
+use crate::images::{by_crun, containers, prober_image};
 use crate::programs::command;
 
 /// What a program is asked to do.
@@ -30,7 +30,10 @@ enum Does {
     Fill,
     Litter,
     Link,
+    LinkDeclaration,
+    ThroughLink,
     Climb,
+    ClimbBack,
     Nothing,
     EmptyResult,
     Callback,
@@ -53,7 +56,7 @@ fn benches() -> Vec<Bench> {
     let wasm = crate::bench();
     let mut benches =
         vec![Bench { kind: Kind::Wasm, sandbox: &wasm.sandbox, dir: wasm.dir.path() }];
-    for containers in [containers(), by_daemon()].into_iter().flatten() {
+    for containers in [containers(), by_crun(), by_daemon()].into_iter().flatten() {
         let (sandbox, dir) = (&containers.sandbox, containers.dir.path());
         benches.push(Bench { kind: Kind::Container, sandbox, dir });
     }
@@ -121,7 +124,10 @@ fn verb(does: Does) -> &'static [&'static str] {
         Does::Fill => &["fill"],
         Does::Litter => &["litter"],
         Does::Link => &["link"],
-        Does::Climb => &["climb"],
+        Does::LinkDeclaration => &["link-declaration"],
+        Does::ThroughLink => &["through-link"],
+        Does::Climb => &["climb", "/iexec_out/../etc/passwd"],
+        Does::ClimbBack => &["climb", "/iexec_out/a/../../iexec_out/empty"],
         Does::Nothing => &["nothing"],
         Does::EmptyResult => &["empty"],
         Does::Callback => &["call"],
@@ -143,7 +149,8 @@ fn module(does: Does) -> Vec<u8> {
             "{more} (call $write (i32.const 1024) (i32.const 13) (i32.const 2048) (i32.const {}))",
             json.len()
         );
-        command(&format!(r#"{data} (data (i32.const 1500) "empty")"#), &write)
+        let names = r#"(data (i32.const 1500) "empty") (data (i32.const 1600) "../iexec_in") (data (i32.const 1620) "link")"#;
+        command(&format!("{data} {names}"), &write)
     };
     match does {
         // From behind the program's own name, each with a bar before it.
@@ -205,7 +212,19 @@ fn module(does: Does) -> Vec<u8> {
             "(call $declare)
              (drop (call $symlink (i32.const 1600) (i32.const 13) (i32.const 4) (i32.const 1500) (i32.const 4)))",
         ),
+        Does::LinkDeclaration => command(
+            r#"(data (i32.const 1500) "elsewhere") (data (i32.const 1600) "computed.json")"#,
+            "(drop (call $symlink (i32.const 1500) (i32.const 9) (i32.const 4) (i32.const 1600) (i32.const 13)))",
+        ),
+        Does::ThroughLink => declaring(
+            r#"{"deterministic-output-path":"/iexec_out/link/a"}"#,
+            r#"(drop (call $symlink (i32.const 1600) (i32.const 11) (i32.const 4) (i32.const 1620) (i32.const 4)))"#,
+        ),
         Does::Climb => declaring(r#"{"deterministic-output-path":"/iexec_out/../etc/passwd"}"#, ""),
+        Does::ClimbBack => declaring(
+            r#"{"deterministic-output-path":"/iexec_out/a/../../iexec_out/empty"}"#,
+            "",
+        ),
         Does::Nothing => command("", ""),
         Does::EmptyResult => declaring(
             r#"{"deterministic-output-path":"/iexec_out/empty"}"#,
@@ -309,6 +328,21 @@ async fn what_a_program_may_declare() {
     )
     .await;
     check(Does::Climb, &[], |_| {}, &expect!["GM-4123 computed.json declares '/iexec_out/../etc/passwd', which is not inside /iexec_out [app]"]).await;
+    check(Does::ClimbBack, &[], |_| {}, &expect!["GM-4123 computed.json declares '/iexec_out/a/../../iexec_out/empty', which is not inside /iexec_out [app]"]).await;
+    check(
+        Does::LinkDeclaration,
+        &[],
+        |_| {},
+        &expect!["GM-4124 /iexec_out/computed.json is neither a file nor a directory [app]"],
+    )
+    .await;
+    check(
+        Does::ThroughLink,
+        &[],
+        |_| {},
+        &expect!["GM-4124 /iexec_out/link is neither a file nor a directory [app]"],
+    )
+    .await;
     check(
         Does::Link,
         &[],
@@ -409,6 +443,18 @@ async fn a_fork_bomb_is_held_and_gone_with_its_program() {
         &expect!["0xc20dea4d876b5b8fb0a1814b43017030cea6d4ac30b2d9ae71b404d2faba49b5 held"],
     )
     .await;
+    #[cfg(target_os = "linux")]
+    while are_children_left() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether a process runs that the prober made of itself.
+#[cfg(target_os = "linux")]
+fn are_children_left() -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut words = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    words.any(|words| words.starts_with(b"/proc/self/exe\0sleep"))
 }
 
 /// The most memory that this process ever had.

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{by_daemon, daemon_socket};
-use crate::images::{Containers, Image, containers, layer, prober, prober_image, sha256};
+use crate::images::{Containers, Image, by_crun, containers, layer, prober, prober_image, sha256};
 
 fn job(containers: &Containers, image: &Path, args: &[&str]) -> Job {
     let dir = tempfile::tempdir_in(containers.dir.path()).unwrap().keep();
@@ -66,11 +66,9 @@ async fn run(containers: &Containers, job: Job) -> String {
 
 #[tokio::test]
 async fn a_container_reaches_nothing_but_its_own() {
-    let Some(containers) = containers() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
-    let escape = job(containers, prober_image(), &["escape", &host]);
-    expect![[r#"
+    let kept = expect![[r#"
         /etc/x kept
         /iexec_in/x kept
         /x kept
@@ -82,8 +80,11 @@ async fn a_container_reaches_nothing_but_its_own() {
         Seccomp: 2
         root true
         processes 1
-    "#]]
-    .assert_eq(&run(containers, escape).await);
+    "#]];
+    for containers in [containers(), by_crun()].into_iter().flatten() {
+        let escape = job(containers, prober_image(), &["escape", &host]);
+        kept.assert_eq(&run(containers, escape).await);
+    }
 }
 
 /// The user that the program is, and which ids of the machine are behind its own: inside, outside, how many.
@@ -96,19 +97,20 @@ async fn who_runs(containers: &Containers) -> (u32, [u32; 3]) {
 
 #[tokio::test]
 async fn who_is_root_in_a_container_is_nobody_outside() {
-    let Some(containers) = containers() else { return };
-    let (user, [inside, outside, size]) = who_runs(containers).await;
-    assert_eq!((user, inside, size), (0, 0, 1 << 16));
-    assert!((0x7000_0000..0x8000_0000).contains(&outside), "{outside}");
-    let (_, [_, next, _]) = who_runs(containers).await;
-    assert_ne!(outside, next, "no two have the same");
-    // Nobody's, and only root may read it as it stands: its owner and everybody else may not.
-    let secret = job(containers, prober_image(), &["hide"]);
-    let archive = secret.archive.clone();
-    assert_eq!(run(containers, secret).await, "");
-    let bounds = sandbox::archive::Bounds::default();
-    let found = sandbox::archive::read_file(&archive, "result", 100, &bounds).unwrap().unwrap();
-    assert_eq!(found, b"hidden");
+    for containers in [containers(), by_crun()].into_iter().flatten() {
+        let (user, [inside, outside, size]) = who_runs(containers).await;
+        assert_eq!((user, inside, size), (0, 0, 1 << 16));
+        assert!((0x7000_0000..0x8000_0000).contains(&outside), "{outside}");
+        let (_, [_, next, _]) = who_runs(containers).await;
+        assert_ne!(outside, next, "no two have the same");
+        // Nobody's, and as it stands not even its owner may read it.
+        let secret = job(containers, prober_image(), &["hide"]);
+        let archive = secret.archive.clone();
+        assert_eq!(run(containers, secret).await, "");
+        let bounds = sandbox::archive::Bounds::default();
+        let found = sandbox::archive::read_file(&archive, "result", 100, &bounds).unwrap();
+        assert_eq!(found.unwrap(), b"hidden");
+    }
 }
 
 #[tokio::test]
@@ -219,8 +221,16 @@ async fn a_container_reaches_the_network_that_it_is_given_and_no_other() {
 }
 
 #[tokio::test]
+async fn what_is_neither_file_nor_directory_is_no_result() {
+    for containers in [containers(), by_crun(), by_daemon()].into_iter().flatten() {
+        let said = run(containers, job(containers, prober_image(), &["socket"])).await;
+        assert_eq!(said, "GM-4124 /iexec_out/socket is neither a file nor a directory");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_without_a_network_for_containers_gives_none() {
-    for containers in [containers(), by_daemon()].into_iter().flatten() {
+    for containers in [containers(), by_crun(), by_daemon()].into_iter().flatten() {
         let mut job = job(containers, prober_image(), &["args"]);
         job.limits.network = true;
         let said = run(containers, job).await;
@@ -230,7 +240,7 @@ async fn a_worker_without_a_network_for_containers_gives_none() {
 
 #[tokio::test]
 async fn a_full_disk_in_a_container_has_a_name() {
-    for containers in [containers(), by_daemon()].into_iter().flatten() {
+    for containers in [containers(), by_crun(), by_daemon()].into_iter().flatten() {
         let mut brim = job(containers, prober_image(), &["brim"]);
         brim.limits.output_bytes = 2 << 20;
         let told = "GM-7021 the program failed, and says that a disk is full: /tmp and /dev/shm have 2097152 bytes each";

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use alloy_primitives::{B256, hex};
-use sandbox::{Config, Container, Sandbox, find_runtime};
+use sandbox::{Config, Container, Sandbox, Unavailable, find_runtime};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -20,23 +20,39 @@ pub(crate) struct Containers {
 /// Containers, where the machine runs them; says so loudly where not, and fails where it must.
 pub(crate) fn containers() -> Option<&'static Containers> {
     static CONTAINERS: OnceLock<Option<Containers>> = OnceLock::new();
-    let found = CONTAINERS.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config::new(dir.path().join("sandbox"), 4);
-        let usable = find_runtime().and_then(|program| Container::open(program, &config).unwrap());
-        let runtime = match usable {
-            Ok(containers) => Arc::new(containers),
-            Err(why) => {
-                let required = std::env::var_os("GRISTMILL_REQUIRE_RUNC").is_some();
-                assert!(!required, "GRISTMILL_REQUIRE_RUNC is set, and {why}");
-                eprintln!("NOT TESTED: containers, since {why}. {}", why.remedy());
-                return None;
-            }
-        };
-        let sandbox = Sandbox::with_runtime(&config, runtime).unwrap();
-        Some(Containers { sandbox, dir })
+    let found = CONTAINERS.get_or_init(|| match find_runtime().and_then(run_by) {
+        Ok(containers) => Some(containers),
+        Err(why) => {
+            let required = std::env::var_os("GRISTMILL_REQUIRE_RUNC").is_some();
+            assert!(!required, "GRISTMILL_REQUIRE_RUNC is set, and {why}");
+            eprintln!("NOT TESTED: containers, since {why}. {}", why.remedy());
+            None
+        }
     });
     found.as_ref()
+}
+
+/// The same by the other runtime, where that works too: crun beside runc.
+pub(crate) fn by_crun() -> Option<&'static Containers> {
+    static CRUN: OnceLock<Option<Containers>> = OnceLock::new();
+    let found = CRUN.get_or_init(|| {
+        let crun = PathBuf::from("/usr/bin/crun");
+        if !crun.exists() || find_runtime().ok()? == crun {
+            return None;
+        }
+        run_by(crun)
+            .inspect_err(|why| eprintln!("NOT TESTED: containers by crun, since {why}"))
+            .ok()
+    });
+    found.as_ref()
+}
+
+fn run_by(program: PathBuf) -> Result<Containers, Unavailable> {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::new(dir.path().join("sandbox"), 4);
+    let runtime = Arc::new(Container::open(program, &config).unwrap()?);
+    let sandbox = Sandbox::with_runtime(&config, runtime).unwrap();
+    Ok(Containers { sandbox, dir })
 }
 
 /// The prober, built once.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -72,7 +73,19 @@ fn probe(verb: &str, rest: &[String]) -> io::Result<u8> {
             }
         }
         "link" => symlink("/etc/passwd", "/iexec_out/link")?,
-        "climb" => return declare(r#"{"deterministic-output-path":"/iexec_out/../etc/passwd"}"#),
+        "link-declaration" => {
+            symlink("/iexec_in/a", "/iexec_out/computed.json")?;
+            return Ok(0);
+        }
+        "through-link" => {
+            symlink("/iexec_in", "/iexec_out/link")?;
+            return declare(r#"{"deterministic-output-path":"/iexec_out/link/a"}"#);
+        }
+        "climb" => return declare(&format!(r#"{{"deterministic-output-path":"{first}"}}"#)),
+        "socket" => {
+            UnixListener::bind("/iexec_out/socket")?;
+            return declare(r#"{"deterministic-output-path":"/iexec_out/socket"}"#);
+        }
         "nothing" => return Ok(0),
         "empty" => {
             File::create("/iexec_out/empty")?;
