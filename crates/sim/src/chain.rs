@@ -22,7 +22,7 @@ pub struct Logged {
 }
 
 /// A transaction in a block.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Mined {
     /// In which block.
     pub block: u32,
@@ -163,10 +163,11 @@ impl Chain {
 }
 
 impl Call {
-    /// Which task it is about, if it is about one.
+    /// Which task it is about, if it is about one; of many the first.
     pub fn task(&self) -> Option<u32> {
         match *self {
             Self::Match(_) => None,
+            Self::Settle { ref items, .. } => items.first().map(|(task, _)| *task),
             Self::Initialize(task)
             | Self::Contribute { task, .. }
             | Self::Reveal { task, .. }

@@ -1,7 +1,7 @@
 //! The hub's rules on plain numbers: who may do what to a deal and its tasks, and what it costs and pays.
 //!
 //! It is the contract as far as the market's actors use it: matching with its locks, initialisation, contributions under
-//! authorisation, consensus, reveal, finalisation, reopening, claims, scores and the kitty. Consensus and payments are
+//! authorisation, consensus, reveal, finalisation, settlement of many tasks, reopening, claims, scores and the kitty. Consensus and payments are
 //! computed by `verdict`. Signatures are not made: a call says whether it is authorised. The tests run the same
 //! transactions on the real contract and compare every figure.
 
@@ -132,7 +132,7 @@ pub struct HubTask {
 }
 
 /// A call of the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     /// `matchOrders`.
     Match(DealNo),
@@ -167,6 +167,15 @@ pub enum Call {
         /// Whether the pool's owner has signed.
         authorised: bool,
     },
+    /// `settle`.
+    Settle {
+        /// Which tasks, of one deal, and what was found.
+        items: Box<[(TaskNo, ResultDigest)]>,
+        /// Whether the pool's owner has signed.
+        authorised: bool,
+        /// The sender's own number for it; the hub does not know it.
+        batch: u32,
+    },
     /// `reopen`.
     Reopen(TaskNo),
     /// `claim`.
@@ -174,7 +183,7 @@ pub enum Call {
 }
 
 /// A transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tx {
     /// Who sends it.
     pub from: Who,
@@ -254,6 +263,9 @@ impl Hub {
     /// Executes a transaction in a block of that time (seconds) and logs what it did.
     pub fn execute(&mut self, now: u64, tx: &Tx, logs: &mut Vec<Log>) -> Done {
         match tx.call {
+            Call::Settle { ref items, authorised, .. } => {
+                self.settle(now, tx.from, items, authorised, logs)
+            }
             Call::Match(deal) => self.match_orders(now, deal, logs),
             Call::Initialize(task) => self.initialize(task, logs),
             Call::Contribute { task, digest, sealed, authorised } => {
@@ -463,7 +475,7 @@ impl Hub {
         &mut self,
         now: u64,
         number: TaskNo,
-        mut contribution: Contribution,
+        contribution: Contribution,
         authorised: bool,
         logs: &mut Vec<Log>,
     ) -> Done {
@@ -474,6 +486,50 @@ impl Hub {
         if !open || !task.contributions.is_empty() || trust > 1 || !authorised {
             return Err(Refused);
         }
+        self.end_alone(now, number, contribution, logs)
+    }
+
+    /// All of them or none.
+    fn settle(
+        &mut self,
+        now: u64,
+        from: Who,
+        items: &[(TaskNo, ResultDigest)],
+        authorised: bool,
+        logs: &mut Vec<Log>,
+    ) -> Done {
+        let Some((first, _)) = items.first() else { return Err(Refused) };
+        let (deal, deadline) = (self.task(*first).deal, self.contribution_deadline(*first));
+        let Deal { offer, start } = self.deals[deal as usize];
+        if start.is_none() || now >= deadline || offer.trust > 1 || !authorised {
+            return Err(Refused);
+        }
+        for (place, (number, _)) in items.iter().enumerate() {
+            let task = self.task(*number);
+            let open = matches!(task.phase, Phase::Unset | Phase::Active);
+            let twice = items[..place].iter().any(|(before, _)| before == number);
+            if task.deal != deal || !open || !task.contributions.is_empty() || twice {
+                return Err(Refused);
+            }
+        }
+        for (number, digest) in items {
+            if self.task(*number).phase == Phase::Unset {
+                logs.push((*number, Fact::Initialized));
+            }
+            let contribution = self.contribution(from, *number, *digest, true);
+            self.end_alone(now, *number, contribution, logs)?;
+        }
+        Ok(())
+    }
+
+    /// One contribution makes the result, and its worker is paid.
+    fn end_alone(
+        &mut self,
+        now: u64,
+        number: TaskNo,
+        mut contribution: Contribution,
+        logs: &mut Vec<Log>,
+    ) -> Done {
         let Contribution { worker, hash, digest, .. } = contribution;
         self.pay(number, &Outcome::FinalizedAlone(address_of(worker)))?;
         let task = &mut self.tasks[number as usize];

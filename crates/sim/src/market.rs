@@ -38,6 +38,8 @@ pub(crate) enum Order {
     Grant,
     Reveal,
     Release,
+    /// The batch of that number.
+    Settle(u32),
 }
 
 /// What a worker says to its scheduler.
@@ -46,6 +48,8 @@ pub(crate) enum Word {
     Computed(ResultHash),
     Failed(Blame),
     Uploaded,
+    /// The batch of that number did not come about.
+    Unsettled(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +102,8 @@ pub(crate) struct Market<'a> {
     pub(crate) pool_of_deal: Vec<usize>,
     /// Transactions sent, by account.
     pub(crate) sent: Vec<u32>,
+    /// Tasks that workers were told to settle together, by the batch's number.
+    pub(crate) batches: Vec<Box<[TaskNo]>>,
     pub(crate) audit: Audit,
     queue: BinaryHeap<Reverse<Due>>,
     seq: u64,
@@ -176,6 +182,7 @@ impl<'a> Market<'a> {
             worker_of,
             pool_of_deal,
             sent,
+            batches: Vec::new(),
             audit,
             queue: BinaryHeap::with_capacity(256),
             seq: 0,
@@ -329,9 +336,9 @@ impl<'a> Market<'a> {
             self.after(delay, Event::PoolSees(pool));
         }
         for place in self.chain.mined.len() - count..self.chain.mined.len() {
-            let mined = self.chain.mined[place];
-            if !mined.accepted {
-                self.refused(&mined.tx);
+            if !self.chain.mined[place].accepted {
+                let tx = self.chain.mined[place].tx.clone();
+                self.refused(&tx);
             }
         }
         Audit::block(self);
@@ -350,9 +357,11 @@ impl<'a> Market<'a> {
             Call::Finalize(_) => TaskCall::Finalize,
             Call::Reopen(_) => TaskCall::Reopen,
             Call::Claim(_) => TaskCall::Claim,
-            Call::Match(_) | Call::Contribute { .. } | Call::Reveal { .. } | Call::Alone { .. } => {
-                return;
-            }
+            Call::Match(_)
+            | Call::Contribute { .. }
+            | Call::Reveal { .. }
+            | Call::Alone { .. }
+            | Call::Settle { .. } => return,
         };
         let pool = self.pool_of_deal[self.chain.hub.task(task).deal as usize];
         if self.pool_account(pool) == tx.from {

@@ -1,5 +1,7 @@
 //! A scheduler: production's rules (`tasks`, `scheduler::plan`) with the bookkeeping that production does around them.
 
+use std::collections::{BTreeSet, HashSet};
+
 use alloy_primitives::{Address, B256, U256};
 use primitives::{Nrlc, UnixSeconds};
 use scheduler::checks::{Policy, lot};
@@ -7,10 +9,12 @@ use scheduler::choice::{Peer, choose};
 use scheduler::plan::{Need, Step, WorkerView, World, plan};
 use scheduler::reputation::{Ledger, Record, Standing};
 use scheduler::room::Room;
-use tasks::{Action, Blame, Call as TaskCall, Event as TaskEvent, Failure, Status, Task, Terms};
+use tasks::{
+    Action, Blame, Call as TaskCall, Event as TaskEvent, Failure, ReplicaState, Status, Task, Terms,
+};
 
 use crate::chain::Logged;
-use crate::hub::{Call, Fact, TaskNo, address_of, deal_id, task_id, task_no, who_of};
+use crate::hub::{Call, DealNo, Fact, TaskNo, address_of, deal_id, task_id, task_no, who_of};
 use crate::market::{Event, Market, Order, Word, number};
 use crate::scenario::PoolConduct;
 
@@ -20,6 +24,10 @@ const SLOW_TICK_MS: u64 = 120_000;
 /// How soon workers come back to a scheduler that is up again.
 const RECONNECT_MS: u64 = 1_000;
 const RUNTIME: &str = "wasm";
+/// Tasks that are settled together at most, and settlements in a row that do not come about before a worker's tasks go one
+/// by one: as in production.
+const SETTLE_MAX: usize = 100;
+const UNSETTLED_MAX: u32 = 3;
 
 /// A scheduler.
 #[derive(Debug)]
@@ -59,6 +67,45 @@ struct Member {
     line: u32,
     computing: Vec<TaskNo>,
     given: u64,
+    /// What it may settle now, by deal.
+    ripe: BTreeSet<(DealNo, TaskNo)>,
+    /// What it was told to settle and has not yet.
+    settling: HashSet<TaskNo>,
+    /// Of which deal that is.
+    settled_last: DealNo,
+    /// Settlements in a row that did not come about.
+    unsettled: u32,
+}
+
+impl Member {
+    fn new(worker: usize, line: u32) -> Self {
+        Self {
+            worker,
+            line,
+            computing: Vec::new(),
+            given: 0,
+            ripe: BTreeSet::new(),
+            settling: HashSet::new(),
+            settled_last: 0,
+            unsettled: 0,
+        }
+    }
+
+    /// Whether it is still told to settle.
+    fn settles(&self) -> bool {
+        self.unsettled < UNSETTLED_MAX
+    }
+
+    /// The tasks that it settles next: of the deal after the one whose turn it was last.
+    fn next_batch(&mut self) -> Vec<TaskNo> {
+        let later = self.ripe.range((self.settled_last.saturating_add(1), 0)..).next();
+        let Some((deal, _)) = later.or_else(|| self.ripe.first()).copied() else {
+            return Vec::new();
+        };
+        self.settled_last = deal;
+        let tasks = self.ripe.range((deal, 0)..=(deal, TaskNo::MAX));
+        tasks.take(SETTLE_MAX).map(|(_, task)| *task).collect()
+    }
 }
 
 const NOWHERE: u32 = u32::MAX;
@@ -193,12 +240,16 @@ impl Market<'_> {
     pub(crate) fn pool_hears(&mut self, worker: usize, task: TaskNo, word: Word) {
         let pool = self.scenario.workers[worker].pool;
         let address = address_of(self.workers[worker].wallet());
+        if let Word::Unsettled(batch) = word {
+            return self.pool_hears_unsettled(pool, worker, batch);
+        }
         let Some(place) = self.pools[pool].place(task) else { return };
         if self.pools[pool].slots[place].task.replica(address).is_none() {
             return;
         }
         let worker = address;
         let event = match word {
+            Word::Unsettled(_) => return,
             Word::Computed(hash) => TaskEvent::Computed { worker, hash },
             Word::Failed(blame) => TaskEvent::Failed { worker, failure: failure(blame) },
             Word::Uploaded => TaskEvent::Uploaded {
@@ -211,12 +262,60 @@ impl Market<'_> {
         self.proceed(pool);
     }
 
+    /// A batch did not come about: each of its tasks goes on as if nobody had been told to settle it.
+    fn pool_hears_unsettled(&mut self, pool: usize, worker: usize, batch: u32) {
+        let Some(tasks) = self.batches.get(batch as usize).cloned() else { return };
+        if let Some(it) = self.pools[pool].members.iter_mut().find(|it| it.worker == worker) {
+            it.unsettled += 1;
+        }
+        let worker = address_of(self.workers[worker].wallet());
+        for task in tasks {
+            if let Some(place) = self.pools[pool].place(task) {
+                self.drive(pool, place, TaskEvent::Unsettled { worker });
+            }
+        }
+        self.proceed(pool);
+    }
+
+    /// Tells workers what to settle. Each settles one batch at a time; meanwhile the next one gathers.
+    fn tell_to_settle(&mut self, pool: usize) {
+        for seat in 0..self.pools[pool].members.len() {
+            let member = &mut self.pools[pool].members[seat];
+            if member.ripe.is_empty() || !member.settling.is_empty() {
+                continue;
+            }
+            let worker = address_of(self.workers[member.worker].wallet());
+            let (tasks, event) = match member.settles() {
+                true => (member.next_batch(), TaskEvent::Settling { worker }),
+                false => (member.ripe.iter().map(|(_, task)| *task).collect(), TaskEvent::Single),
+            };
+            let mut told = Vec::new();
+            for task in tasks {
+                let Some(place) = self.pools[pool].place(task) else { continue };
+                self.drive(pool, place, event.clone());
+                let replica = self.pools[pool].slots[place].task.replica(worker);
+                let is_told = event != TaskEvent::Single
+                    && replica.is_some_and(|it| it.state == ReplicaState::Granted);
+                told.extend(is_told.then_some(task));
+            }
+            let Some(first) = told.first().copied() else { continue };
+            self.pools[pool].members[seat].settling.extend(&told);
+            let number = number(self.batches.len());
+            self.batches.push(told.into());
+            let authorises =
+                self.scenario.pools[pool].conduct != PoolConduct::WithholdsAuthorisation;
+            if authorises {
+                let worker = self.pools[pool].members[seat].worker;
+                self.tell(pool, worker, first, Order::Settle(number));
+            }
+        }
+    }
+
     /// A worker has logged in.
     pub(crate) fn pool_welcomes(&mut self, worker: usize, line: u32, holding: &[TaskNo]) {
         let pool = self.scenario.workers[worker].pool;
         self.lose(pool, worker);
-        let member = Member { worker, line, computing: Vec::new(), given: 0 };
-        self.pools[pool].members.push(member);
+        self.pools[pool].members.push(Member::new(worker, line));
         let address = address_of(self.workers[worker].wallet());
         for task in holding {
             let Some(place) = self.pools[pool].place(*task) else { continue };
@@ -276,7 +375,7 @@ impl Market<'_> {
         let terms = Terms {
             trust: U256::from(offer.trust),
             callback: false,
-            batch: false,
+            batch: offer.trust <= 1 && self.scenario.rules.batches,
             enclave: false,
             run_seconds: offer.run_seconds,
             contribution_deadline: start.saturating_add(7 * offer.run_seconds),
@@ -348,6 +447,8 @@ impl Market<'_> {
                 if let Some(it) = self.pools[pool].members.iter_mut().find(|it| it.worker == worker)
                 {
                     it.computing.retain(|task| *task != no);
+                    it.ripe.retain(|(_, task)| *task != no);
+                    it.settling.remove(&no);
                 }
                 self.tell(pool, worker, no, Order::Release);
             }
@@ -372,9 +473,23 @@ impl Market<'_> {
         let wanted = slot.task.wanted();
         it.wanting = it.wanting + usize::from(wanted > 0) - usize::from(slot.wanted > 0);
         slot.wanted = wanted;
+        let ripe = slot.task.ripe();
+        let deal = self.chain.hub.task(no).deal;
         for member in &mut it.members {
             let address = address_of(self.workers[member.worker].wallet());
-            let computing = slot.task.replica(address).is_some_and(tasks::Replica::is_computing);
+            let replica = slot.task.replica(address);
+            if ripe == Some(address) {
+                member.ripe.insert((deal, no));
+            } else if !member.ripe.is_empty() {
+                member.ripe.remove(&(deal, no));
+            }
+            if replica.is_none_or(|it| it.state != ReplicaState::Granted)
+                && member.settling.remove(&no)
+                && replica.is_some_and(tasks::Replica::is_on_chain)
+            {
+                member.unsettled = 0;
+            }
+            let computing = replica.is_some_and(tasks::Replica::is_computing);
             match member.computing.iter().position(|task| *task == no) {
                 None if computing => {
                     member.computing.push(no);
@@ -502,8 +617,13 @@ impl Market<'_> {
         }
     }
 
-    /// Gives tasks to workers, as planned, until there is nothing more to give.
+    /// Gives tasks to workers, as planned, until there is nothing more to give; and lets them settle what they have.
     fn proceed(&mut self, pool: usize) {
+        self.give_out(pool);
+        self.tell_to_settle(pool);
+    }
+
+    fn give_out(&mut self, pool: usize) {
         loop {
             let steps = self.plan(pool);
             let mut progress = false;
@@ -515,6 +635,11 @@ impl Market<'_> {
                     replica.map_or(0, |it| it.tries)
                 };
                 let before = taken(self);
+                let is_it = |it: &&Member| address_of(self.workers[it.worker].wallet()) == worker;
+                let member = self.pools[pool].members.iter().find(is_it);
+                if member.is_some_and(|it| !it.settles()) {
+                    self.drive(pool, place, TaskEvent::Single);
+                }
                 self.draw_check(pool, place, worker);
                 self.note_peer(pool, place, worker);
                 self.drive(pool, place, TaskEvent::Taken { worker, weight });

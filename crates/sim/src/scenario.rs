@@ -227,6 +227,8 @@ pub struct Rules {
     pub limits: tasks::Limits,
     /// How often the result of a lone worker is confirmed by another's.
     pub checks: Policy,
+    /// Whether the hub settles many tasks of trust 1 with one transaction; the original contracts do not.
+    pub batches: bool,
     /// The category's unit of time, in seconds.
     pub run_seconds: u64,
     /// The app's price per task, in nRLC.
@@ -248,6 +250,7 @@ impl Default for Rules {
         Self {
             limits: tasks::Limits::default(),
             checks: Policy::default(),
+            batches: true,
             run_seconds: 300,
             app_price: 1_000,
             stake_percent: 30,

@@ -215,6 +215,7 @@ impl Market<'_> {
             Order::Grant => self.granted(worker, task),
             Order::Reveal => self.asked_to_reveal(worker, task),
             Order::Release => self.released(worker, task),
+            Order::Settle(batch) => self.told_to_settle(worker, batch),
         }
     }
 
@@ -339,8 +340,47 @@ impl Market<'_> {
         self.look_in(LOOK_MS, worker, task);
     }
 
+    /// Settles a batch, if it has a result for each of its tasks.
+    fn told_to_settle(&mut self, worker: usize, batch: u32) {
+        let now = self.now();
+        let from = self.workers[worker].wallet();
+        let Some(tasks) = self.batches.get(batch as usize).cloned() else { return };
+        let it = &mut self.workers[worker];
+        let stage = |task| it.hands.iter().find(|hand| hand.task == task).map(|hand| hand.stage);
+        if tasks.iter().any(|task| stage(*task) == Some(Stage::Contributing)) {
+            return;
+        }
+        if !tasks.iter().all(|task| stage(*task) == Some(Stage::Computed)) {
+            return self.unsettled(worker, batch);
+        }
+        let mut items = Vec::with_capacity(tasks.len());
+        for task in &tasks {
+            if let Some(hand) = it.hand(*task) {
+                hand.stage = Stage::Contributing;
+                hand.sent_at = now;
+                items.push((*task, hand.digest));
+            }
+        }
+        self.send(from, Call::Settle { items: items.into(), authorised: true, batch });
+    }
+
+    fn unsettled(&mut self, worker: usize, batch: u32) {
+        let first = self.batches.get(batch as usize).and_then(|tasks| tasks.first().copied());
+        if let Some(first) = first {
+            self.say(worker, first, Word::Unsettled(batch));
+        }
+    }
+
     /// The hub took no contribution or reveal of it.
     pub(crate) fn worker_refused(&mut self, worker: usize, task: TaskNo, call: &Call) {
+        if let Call::Settle { items, batch, .. } = call {
+            for (task, _) in items {
+                if let Some(hand) = self.workers[worker].hand(*task) {
+                    hand.stage = Stage::Computed;
+                }
+            }
+            return self.unsettled(worker, *batch);
+        }
         let Some(hand) = self.workers[worker].hand(task) else { return };
         match call {
             Call::Reveal { .. } => hand.revealed_at = None,

@@ -44,7 +44,7 @@ impl Scenario {
         let actors = (pools.len(), workers.len());
         let faults = (0..count).map(|_| fault(&mut chance, actors, SMALL_FAULTS_MS, ANY)).collect();
         let net = net(&mut chance);
-        let rules = Rules::default();
+        let rules = rules(seed);
         let kitty = chance.below(3) * 700_000_000;
         Self { seed, rules, costs: COSTS, kitty, net, faults, pools, workers, bags }
     }
@@ -60,7 +60,11 @@ impl Scenario {
             let known = [(); KNOWN_POOLS].map(|()| chance.place(pools.len()));
             let pool = known.into_iter().min_by_key(|pool| (pools[*pool].price_per_run, *pool));
             for _ in 0..chance.between(1, 3) {
-                bags.push(Bag { pool, ..bag(&mut chance, requester, LARGE_MS) });
+                let small = bag(&mut chance, requester, LARGE_MS);
+                // One in ten is what is usually called a bag: of that, workers settle several tasks at once.
+                let large = chance.happens(100_000);
+                let (tasks, trust) = if large { (20, 1) } else { (small.tasks, small.trust) };
+                bags.push(Bag { pool, tasks, trust, ..small });
             }
         }
         let actors = (pools.len(), workers.len());
@@ -70,7 +74,7 @@ impl Scenario {
         faults.extend((0..own).map(|_| fault(&mut chance, actors, LARGE_MS, OWN)));
         faults.extend((0..of_chain).map(|_| fault(&mut chance, actors, LARGE_MS, OF_CHAIN)));
         let net = net(&mut chance);
-        let rules = Rules::default();
+        let rules = rules(seed);
         let kitty = chance.below(3) * 700_000_000;
         Self { seed, rules, costs: COSTS, kitty, net, faults, pools, workers, bags }
     }
@@ -160,6 +164,11 @@ fn fault(
         4 => Fault::GasSpike { at_ms, for_ms: chance.between(1_000, 90_000) },
         _ => Fault::Reorganisation { at_ms, for_ms: chance.between(1_000, 60_000) },
     }
+}
+
+/// Some hubs settle many tasks at once, and some are the original ones.
+fn rules(seed: u64) -> Rules {
+    Rules { batches: Chance::new(seed, 3).happens(700_000), ..Rules::default() }
 }
 
 fn net(chance: &mut Chance) -> Net {

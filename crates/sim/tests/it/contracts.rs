@@ -4,7 +4,7 @@
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolCall as _;
 use bindings::{hub, workerpool_registry};
-use primitives::DealId;
+use primitives::{DealId, ResultDigest};
 use sim::chain::Mined;
 use sim::chance::Chance;
 use sim::hub::{Call, DealNo, Hub, Offer, Phase, Standing, TaskNo, Tx, Who};
@@ -76,10 +76,24 @@ impl Stage {
         let owner = self.offer(self.model.task(task).deal).pool_owner;
         self.world.cast.scheduler = self.people[owner as usize].clone();
         let taskid = self.task_id(task);
+        let items = match &call {
+            Call::Settle { items, .. } => self.settlements(task, items),
+            _ => Vec::new(),
+        };
         let world = &mut self.world;
         let hub = world.hub;
         match call {
             Call::Match(_) => false,
+            Call::Settle { authorised, .. } => {
+                let deal = self.model.task(task).deal;
+                let dealid = self.deals[deal as usize].unwrap_or_default();
+                let indices: Vec<_> = items.iter().map(|item| item.index).collect();
+                let hash = verdict::settlement_hash(from, DealId(dealid), &indices);
+                let signer = if authorised { &world.cast.scheduler } else { &sender };
+                let authorization = signer.sign_message(hash);
+                let call = hub::settleCall { dealid, items, authorization };
+                world.try_tx(from, hub, &call).is_ok()
+            }
             Call::Initialize(_) => {
                 let deal = self.model.task(task).deal;
                 let first = self.model.deals[deal as usize].offer.first;
@@ -110,6 +124,21 @@ impl Stage {
             Call::Reopen(_) => world.try_tx(from, hub, &hub::reopenCall { taskid }).is_ok(),
             Call::Claim(_) => world.try_tx(from, hub, &hub::claimCall { taskid }).is_ok(),
         }
+    }
+
+    /// Of the first one's deal; others are then tasks that the deal does not have.
+    fn settlements(
+        &self,
+        first: TaskNo,
+        items: &[(TaskNo, ResultDigest)],
+    ) -> Vec<hub::IHubSettlement::Settlement> {
+        let offer = self.offer(self.model.task(first).deal);
+        let item = |(task, digest): &(TaskNo, ResultDigest)| hub::IHubSettlement::Settlement {
+            index: U256::from(*task).wrapping_sub(U256::from(offer.first)),
+            resultDigest: digest.0,
+            results: b"result".as_slice().into(),
+        };
+        items.iter().map(item).collect()
     }
 
     fn match_orders(&mut self, deal: DealNo) -> bool {
@@ -190,14 +219,23 @@ fn meddling(chance: &mut Chance, model: &Hub) -> Tx {
     let digest = if chance.happens(500_000) { truth(task) } else { truth(task + 1_000) };
     let (sealed, authorised) = (chance.happens(800_000), chance.happens(700_000));
     let owner = model.deal_of(task).offer.pool_owner;
-    let (from, call) = match chance.below(9) {
+    let (from, call) = match chance.below(11) {
+        9.. => {
+            // Some of the tasks from that one on: perhaps twice the same, perhaps of another deal.
+            let tasks = (0..chance.between(1, 3)).map(|_| {
+                let other = u64::from(task) + chance.below(2);
+                TaskNo::try_from(other.min(model.tasks.len() as u64 - 1)).unwrap()
+            });
+            let items = tasks.map(|task| (task, truth(task))).collect();
+            (from, Call::Settle { items, authorised, batch: 0 })
+        }
         0 => (from, Call::Initialize(task)),
         1..4 => (from, Call::Contribute { task, digest, sealed, authorised }),
         4 => (from, Call::Reveal { task, digest }),
         5 => (owner, Call::Finalize(task)),
         6 => (from, Call::Finalize(task)),
         7 => (owner, Call::Reopen(task)),
-        _ => (from, Call::Claim(task)),
+        8 => (from, Call::Claim(task)),
     };
     Tx { from, call }
 }
@@ -205,7 +243,8 @@ fn meddling(chance: &mut Chance, model: &Hub) -> Tx {
 #[test]
 fn the_model_does_what_the_contracts_do() {
     let mut world = World::new();
-    let (mut done, mut refused, mut kinds) = (0, 0, std::collections::BTreeSet::new());
+    let (mut done, mut refused, mut many) = (0, 0, 0);
+    let mut kinds = std::collections::BTreeSet::new();
     // The contracts' tests have people of their own with money; here they only watch.
     world.now = START;
     for seed in 0..200 {
@@ -213,15 +252,23 @@ fn the_model_does_what_the_contracts_do() {
         scenario.kitty = 0;
         // Scores of the past are not something that the contracts can be told.
         scenario.workers.iter_mut().for_each(|worker| worker.score = 0);
+        if seed % 5 == 0 {
+            // Bags of which a worker has several tasks at once.
+            scenario.bags.iter_mut().for_each(|bag| (bag.trust, bag.tasks) = (1, 6));
+            scenario.workers.iter_mut().for_each(|worker| worker.slots = 4);
+        }
         let transcript = transcript(&scenario);
         let mut stage = Stage::new(&world, &transcript);
         let mut chance = Chance::new(seed, 99);
         let mut both = |stage: &mut Stage, at, tx: Tx| {
             stage.world.now = START + at;
             let accepted = stage.model.execute(at, &tx, &mut Vec::new()).is_ok();
-            assert_eq!(stage.execute(tx), accepted, "seed {seed}, {at} s: {tx:?}");
+            assert_eq!(stage.execute(tx.clone()), accepted, "seed {seed}, {at} s: {tx:?}");
             done += usize::from(accepted);
             refused += usize::from(!accepted);
+            if let Call::Settle { items, .. } = &tx.call {
+                many += usize::from(accepted && items.len() > 1);
+            }
             let word = format!("{:?}", tx.call);
             kinds.insert((word.split(['(', ' ']).next().unwrap().to_owned(), accepted));
             accepted
@@ -233,13 +280,17 @@ fn the_model_does_what_the_contracts_do() {
                 let tx = meddling(&mut chance, &stage.model);
                 meddled |= both(&mut stage, at, tx);
             }
-            let now_accepted = both(&mut stage, at, tx);
+            let now_accepted = both(&mut stage, at, tx.clone());
             assert!(meddled || now_accepted == accepted, "seed {seed}, {at} s: {tx:?}");
         }
         stage.compare(seed);
     }
     assert!(done > 1_000 && refused > 100, "{done} done, {refused} refused");
-    for kind in ["Match", "Initialize", "Contribute", "Reveal", "Finalize", "Alone", "Claim"] {
+    assert!(many > 20, "{many} settlements of several tasks");
+    let kinds_of_calls =
+        ["Match", "Initialize", "Contribute", "Reveal", "Finalize", "Alone", "Settle", "Claim"];
+    for kind in kinds_of_calls {
         assert!(kinds.contains(&(kind.to_owned(), true)), "no {kind} went well: {kinds:?}");
     }
+    assert!(kinds.contains(&("Settle".to_owned(), false)), "every settlement went well");
 }
