@@ -2,6 +2,7 @@
 
 use alloy_primitives::Address;
 use anyhow::{Context, Result};
+use orders::OrderKind;
 use primitives::TaskId;
 use serde_json::Value;
 use testkit::{Apart, ApartConfig, eventually, programs};
@@ -10,6 +11,7 @@ use tokio::net::TcpStream;
 use url::Url;
 use wire::compass::CompassClient;
 use wire::ipfs::IpfsClient;
+use wire::market::{MarketClient, OrderQuery};
 
 use crate::{at, gristmill, text};
 
@@ -45,6 +47,19 @@ async fn a_market_of_separate_processes_survives_the_end_of_each() -> Result<()>
             at(&outcome, "/receipt/tasks/0/task")?.as_str().unwrap_or_default().parse()?;
         assert!(!market.client().await?.task(task).await?.results.is_empty());
     }
+
+    // What became of all that stands in the book: what the chain says, and what the scheduler of this life said of it.
+    let book = MarketClient::new(&market.market()?, market.client().await?.chain_id())?;
+    let offers = OrderQuery::all(OrderKind::Workerpool);
+    let told = eventually("the workerpool's word", async || {
+        let offer = book.best_order(&offers).await?;
+        Ok(offer.and_then(|offer| Some((offer.track_record?, offer.claimed?))))
+    });
+    let (track_record, claimed) = told.await?;
+    assert!(track_record.completed > 0 && track_record.failed == 0, "{track_record:?}");
+    assert!(claimed.total.completed > 0 && claimed.total.wrong == 0, "{claimed:?}");
+    let signed = book.claim(market.workerpool()?).await?.context("it is handed on")?;
+    assert_eq!(signed.read()?.1, market.owner()?.address(), "in its owner's name");
 
     assert_eq!(market.stop("worker-0").await?, Some(0), "a worker ends in order");
     assert_eq!(market.stop("scheduler").await?, Some(0), "a scheduler ends in order");

@@ -65,9 +65,13 @@ struct Scene {
 impl Scene {
     /// Two workers whom nobody has reason to check: one task in a million, and none of those here.
     fn of_the_proven() -> Self {
-        let mut proven = Record::default();
-        proven.streak = 10_000_000;
-        let known = [1, 2].map(|number| (worker(number), proven.clone()));
+        Self::of_workers_confirmed(10_000_000)
+    }
+
+    fn of_workers_confirmed(times: u64) -> Self {
+        let mut record = Record::default();
+        record.streak = times;
+        let known = [1, 2].map(|number| (worker(number), record.clone()));
         let ledger = Ledger::kept(Record::default(), known, 0);
         let books = Books::new(POOL, Limits::default());
         let mut books = books.trusting(Policy::of_millionths(1), B256::ZERO, ledger);
@@ -174,4 +178,16 @@ fn an_answer_that_is_known_catches_whoever_says_something_else() {
     let [(other, ref same)] = asked[..] else { panic!("{effects:?}") };
     assert!(!is_let_in(&effects, liar) && other != liar);
     assert_eq!(format!("{words:?}"), format!("{same:?}"));
+}
+
+#[test]
+fn whoever_is_confirmed_and_whoever_confirms_are_asked_at_once_in_the_same_words() {
+    let mut scene = Scene::of_workers_confirmed(0);
+    let (task, told) = scene.open(1, 1);
+    let [(first, ref words), (second, ref same)] = told[..] else { panic!("{told:?}") };
+    assert_eq!(format!("{words:?}"), format!("{same:?}"));
+    scene.computed(task, first, RIGHT);
+    let effects = scene.computed(task, second, RIGHT);
+    let let_in = [first, second].map(|worker| is_let_in(&effects, worker));
+    assert_eq!(let_in.iter().filter(|it| **it).count(), 1, "one of them is paid");
 }
