@@ -41,6 +41,15 @@ impl Journal {
         self.store.put_work(self.row(task, finding, CONTRIBUTED)).await
     }
 
+    /// Notes one that nobody else has to agree on, as a batch of its own.
+    pub(crate) async fn note_alone(
+        &self,
+        task: TaskId,
+        finding: &Finding,
+    ) -> Result<(), store::Error> {
+        self.store.put_work(self.row(task, finding, SETTLING)).await
+    }
+
     /// Notes a batch, all of it or nothing.
     pub(crate) async fn note_batch(&self, members: &[Member]) -> Result<(), store::Error> {
         let row = |member: &Member| {

@@ -53,7 +53,28 @@ impl Desk {
     }
 
     /// Trust 1: nobody else has to agree, so the result is delivered and paid in one transaction, and nothing is staked.
+    /// What has to be carried is in the journal meanwhile: a worker that is killed goes on where it was.
     async fn contribute_alone(
+        &self,
+        life: &Life,
+        finding: &Finding,
+        authorization: Bytes,
+    ) -> Result<(), Trouble> {
+        // An enclave's word is kept nowhere, and a run of its own brings another.
+        let is_noted = finding.callback_data.is_empty() && finding.enclave.is_none();
+        if is_noted {
+            let noted = self.journal.note_alone(life.task, finding).await;
+            noted.map_err(|error| unwritten(&error))?;
+        }
+        let sent = self.deliver_and_finalize(life, finding, authorization).await;
+        // Given up because the worker ends: the next start takes it up.
+        if is_noted && !self.stop.is_cancelled() {
+            self.journal.strike(life.task).await;
+        }
+        sent
+    }
+
+    async fn deliver_and_finalize(
         &self,
         life: &Life,
         finding: &Finding,
@@ -98,10 +119,8 @@ impl Desk {
     ) -> Result<(), Trouble> {
         self.check_promises(life.task).await?;
         // Before it is sent: from then on forgetting the digest costs the stake.
-        self.journal.note(life.task, finding).await.map_err(|error| Trouble::Host {
-            doing: "writing the journal",
-            detail: error.to_string(),
-        })?;
+        let noted = self.journal.note(life.task, finding).await;
+        noted.map_err(|error| unwritten(&error))?;
         self.promises.lock().keep(life.task, finding, true, Instant::now());
         let request = calls::contribute_from_enclave(
             self.client.hub(),
@@ -414,6 +433,10 @@ pub(crate) enum AtStake {
     Reveal,
     /// The stake is safe; the scheduler may still need the result.
     Upload,
+}
+
+fn unwritten(error: &store::Error) -> Trouble {
+    Trouble::Host { doing: "writing the journal", detail: error.to_string() }
 }
 
 /// What the chain keeps about where the result is. The spacing is the official one, since some compare it as text.

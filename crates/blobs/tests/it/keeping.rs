@@ -136,6 +136,8 @@ enum Step {
     Unpin(u8),
     /// A sweep so many days later, with this blob needed.
     Sweep(u64, u8),
+    /// One with room for next to nothing, with this blob needed.
+    Squeeze(u8),
     /// The process dies, perhaps in the middle of writing, and comes back.
     Die,
 }
@@ -148,6 +150,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => which().prop_map(Step::Pin),
         1 => which().prop_map(Step::Unpin),
         3 => (0..80_u64, which()).prop_map(|(days, which)| Step::Sweep(days, which)),
+        1 => which().prop_map(Step::Squeeze),
         1 => Just(Step::Die),
     ]
 }
@@ -197,6 +200,15 @@ async fn live(steps: Vec<Step>) {
                     let days_left = held.get(it).is_some_and(|until| *until + 30 * DAY >= now);
                     let fresh = now <= start + 7 * DAY;
                     *it == which || pinned.contains(it) || days_left || fresh
+                });
+            }
+            Step::Squeeze(which) => {
+                let tight = Policy { all_bytes_max: Some(1), ..POLICY };
+                let needed = needs(cids[usize::from(which)]);
+                blobs.sweep(tight, &needed, now, false).await.unwrap();
+                there.retain(|it| {
+                    let is_held = held.get(it).is_some_and(|until| *until > now);
+                    *it == which || pinned.contains(it) || is_held
                 });
             }
             Step::Die => {

@@ -70,6 +70,33 @@ async fn a_restarted_worker_reveals_and_uploads() {
 }
 
 #[tokio::test]
+async fn a_lone_result_that_was_on_its_way_is_not_computed_again() {
+    let mut market = Market::open().await;
+    let (worker, mut played) = market.worker(0).await;
+    let address = worker.handle.address();
+    let bought = market.buy(Request::of("echo")).await;
+    market.initialize(&bought).await;
+    played.say(bought.assign()).await;
+    computed(&mut played, bought.task).await;
+    let doors = std::sync::Arc::clone(&market.doors);
+    let storage = doors.storage.lock().await;
+    played.say(market.contribute(&bought, address)).await;
+    let journal = async || market.store.work_of(address).await.unwrap();
+    market.when(journal, |rows| rows.len() == 1).await;
+    worker.stop().await;
+    drop((storage, played));
+
+    let (_worker, mut played) = market.worker(0).await;
+    assert_eq!(played.arrival.holding, [bought.task]);
+    computed(&mut played, bought.task).await;
+    played.say(market.contribute(&bought, address)).await;
+    contributed(&mut played).await;
+    market.task_when(bought.task, |task| task.status == TaskStatus::Completed).await;
+    let journal = async || market.store.work_of(address).await.unwrap();
+    market.when(journal, Vec::is_empty).await;
+}
+
+#[tokio::test]
 async fn a_restart_forgets_what_is_decided() {
     let mut market = Market::open().await;
     let (worker, _played, bought) = contributed_once(&mut market).await;
