@@ -224,7 +224,7 @@ enum Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Measured => "measured",
             Self::Simulated => "simulated",
             Self::Assumed => "assumed",

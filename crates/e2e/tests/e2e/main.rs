@@ -30,6 +30,7 @@ mod sweeping;
 mod task_questions;
 mod trust;
 mod upgraded_workers;
+mod worth;
 
 use std::path::{Path, PathBuf};
 
