@@ -148,3 +148,33 @@ fn gpus(settings: &Settings) -> Result<Vec<Gpu>, Failure> {
     };
     Ok(sandbox::gpu::discover(&cdi))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The network, how many apps and how many categories have it; nothing where the settings are refused.
+    fn check(set: &[&str], expected: Option<(Option<&str>, usize, usize)>) {
+        let none = tempfile::NamedTempFile::new().unwrap();
+        let set: Vec<String> = set.iter().map(|it| format!("worker.{it}")).collect();
+        let settings = Settings::load(Some(none.path()), &set).unwrap();
+        let found = network(&settings).ok().map(|(network, networked)| {
+            let Networked { apps, categories } = networked;
+            (network.map(|it| it.to_string()), apps.len(), categories.len())
+        });
+        let expected = expected.map(|(name, apps, many)| (name.map(str::to_owned), apps, many));
+        assert_eq!(found, expected, "{set:?}");
+    }
+
+    #[test]
+    fn a_network_is_nobodys_until_somebody_is_named() {
+        let app = "network_apps=0x00000000000000000000000000000000000000aa";
+        check(&[], Some((None, 0, 0)));
+        check(&["network=jobs"], Some((Some("jobs"), 0, 0)));
+        check(&["network=jobs", app, "network_categories=3, 4"], Some((Some("jobs"), 1, 2)));
+        // Nobody can be given what is not there, and nobody the machine's own.
+        check(&[app], None);
+        check(&["network=host"], None);
+        check(&["network=jobs", "network_categories=long"], None);
+    }
+}
