@@ -309,6 +309,9 @@ struct State {
 struct Mined {
     nonce: u64,
     block: u64,
+    block_hash: B256,
+    /// Whether its block was told of: if the chain goes back beyond it, that is told too.
+    told: bool,
     request: TxRequest,
     gas: u64,
     fees: Fees,
@@ -346,6 +349,20 @@ impl State {
             let oldest = self.mined.pop_front();
             self.mined_bytes -= oldest.map_or(0, |mined| mined.bytes());
         }
+    }
+
+    /// Whether what was mined up to that block may be gone although the chain was not seen to go back: a receipt may be had
+    /// before its block is told of, and then the block may be replaced unseen. If so, the block before the first of these.
+    fn doubts(&mut self, block: &MarketBlock) -> Option<u64> {
+        let mut after = None;
+        for mined in self.mined.iter_mut().filter(|it| !it.told && it.block <= block.number) {
+            mined.told = mined.block_hash == block.hash;
+            if !mined.told {
+                let before = mined.block.saturating_sub(1);
+                after = Some(after.map_or(before, |after: u64| after.min(before)));
+            }
+        }
+        after
     }
 
     /// What was mined after that block, by nonce; forgets it.
@@ -596,16 +613,17 @@ impl Lane {
         };
         if let Some(Sent { draft, fees, raw, hashes, .. }) = state.remove(nonce) {
             let Draft { request, gas, outcome, _slot } = draft;
-            let block = receipt.block_number;
-            state.bury(Mined { nonce, block, request, gas, fees, raw, hashes });
+            let (block, block_hash) = (receipt.block_number, receipt.block_hash);
+            let told = false;
+            state.bury(Mined { nonce, block, block_hash, told, request, gas, fees, raw, hashes });
             outcome.send_replace(Some(Outcome::Mined(Box::new(receipt))));
         }
     }
 
     /// Sends once more what was mined after that block and is not any longer. Nodes put such transactions back among
     /// those that wait, but need not. What would fail now is let go: it was told of once, and whoever wanted it sees the
-    /// chain go back and decides anew.
-    async fn restore(&self, after: u64) -> Result<()> {
+    /// chain go back and decides anew. Blocks up to `told` were told of.
+    async fn restore(&self, after: u64, told: u64) -> Result<()> {
         let _turn = self.turn.lock().await;
         let (lost, waiting) = {
             let mut state = self.state.lock();
@@ -619,7 +637,9 @@ impl Lane {
                 again = again.or(fetch_receipt(&self.link, *hash).await?);
             }
             if let Some(receipt) = again {
-                self.state.lock().bury(Mined { block: receipt.block_number, ..mined });
+                let (block, block_hash) = (receipt.block_number, receipt.block_hash);
+                let told = block <= told;
+                self.state.lock().bury(Mined { block, block_hash, told, ..mined });
                 continue;
             }
             let nonce = mined.nonce;
@@ -849,11 +869,14 @@ impl Lanes {
         let mut news = link.live.listen();
         loop {
             let seen = match news.recv().await {
-                Ok(Update::Block(block)) => self.seen(&link, &block).await,
+                Ok(Update::Block(block)) => {
+                    let seen = self.seen(&link, &block).await;
+                    seen.and(self.confirm(&block).await)
+                }
                 Ok(Update::Rewound { to }) => {
                     // Nonces may have gone back, and what was mined may be gone.
                     let lanes = self.all();
-                    let restored = lanes.iter().map(|lane| lane.restore(to.number));
+                    let restored = lanes.iter().map(|lane| lane.restore(to.number, to.number));
                     futures::future::try_join_all(restored).await.map(|_| ())
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => self.ask_for_all(&link).await,
@@ -866,6 +889,17 @@ impl Lanes {
                 }
             }
         }
+    }
+
+    /// Makes sure of what was mined up to that block.
+    async fn confirm(&self, block: &MarketBlock) -> Result<()> {
+        for lane in self.all() {
+            let doubtful = lane.state.lock().doubts(block);
+            if let Some(after) = doubtful {
+                lane.restore(after, block.number).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn seen(&self, link: &Link, block: &MarketBlock) -> Result<()> {

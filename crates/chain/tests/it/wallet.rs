@@ -265,6 +265,26 @@ async fn a_transaction_that_is_undone_before_anyone_heard_of_it_is_mined_all_the
     assert_eq!(wallet.client().ether(NOBODY).await.unwrap(), U256::from(1));
 }
 
+/// A receipt may be had of a block that is replaced before anybody is told of it.
+#[tokio::test]
+async fn what_is_undone_before_its_block_was_told_of_is_sent_again() {
+    let node = Embedded::start(Mining::Instant).await;
+    let client = chain::Client::connect_bare(&node.http).await.unwrap();
+    let resubmit_after = Duration::from_millis(50);
+    let options = WalletOptions { resubmit_after, ..WalletOptions::default() };
+    let wallet = Wallet::with_options(&client, node.signer(0), options).await.unwrap();
+    // It asks for the receipt by itself, and mostly before it looks at the chain again.
+    mined(&wallet.send(payment()).await.unwrap()).await.unwrap();
+    node.ask("anvil_reorg", json!([1, []])).await;
+    let restored = async {
+        while wallet.client().ether(NOBODY).await.unwrap().is_zero() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, restored).await.expect("sent again");
+    assert_eq!(node.nonce(wallet.address()).await, 1);
+}
+
 /// A chain that goes back may forget what waits, too.
 #[tokio::test]
 async fn what_waits_while_the_chain_goes_back_is_sent_again() {
