@@ -88,10 +88,20 @@ struct Pending {
 /// What is kept, in bytes.
 struct Sizes {
     all: u64,
+    /// Whether `all` is of more than what this process wrote: adding up takes long where there is much.
+    is_counted: bool,
     /// Of tasks that something was written of lately.
-    tasks: HashMap<TaskId, u64>,
+    tasks: HashMap<TaskId, Size>,
     /// Whether the store may hold pieces of a task that is not in the map.
     has_others: bool,
+}
+
+/// What is kept of a task.
+#[derive(Clone, Copy)]
+struct Size {
+    bytes: u64,
+    /// Whether there may be more of it than that. Asked only of a task that prints much, so most cost no question.
+    is_least: bool,
 }
 
 /// A piece, before it has a number.
@@ -111,8 +121,9 @@ impl Shelf {
         store: Store,
         limits: LogLimits,
     ) -> store::Result<Self> {
-        let (last, all) = store.log_extent(workerpool).await?;
-        let sizes = Sizes { all, tasks: HashMap::new(), has_others: all > 0 };
+        let last = store.last_log(workerpool).await?;
+        let has_others = last > 0;
+        let sizes = Sizes { all: 0, is_counted: !has_others, tasks: HashMap::new(), has_others };
         let inner = Inner {
             workerpool,
             store,
@@ -215,14 +226,15 @@ impl Shelf {
         inner.store.apply(changes).await?;
         sizes.all = sizes.all.saturating_add(more);
         for (task, bytes) in grown {
-            let size = match sizes.tasks.get(&task) {
-                Some(known) => known.saturating_add(bytes),
-                None if sizes.has_others => {
-                    inner.store.log_bytes_of(inner.workerpool, task).await?
-                }
-                None => bytes,
-            };
-            let size = self.cut(sizes, Some(task), size, inner.limits.task_bytes).await?;
+            let unknown = Size { bytes: 0, is_least: sizes.has_others };
+            let mut size = sizes.tasks.get(&task).copied().unwrap_or(unknown);
+            size.bytes = size.bytes.saturating_add(bytes);
+            let most = inner.limits.task_bytes;
+            if size.is_least && size.bytes > most / 4 {
+                let bytes = inner.store.log_bytes_of(inner.workerpool, task).await?;
+                size = Size { bytes, is_least: false };
+            }
+            size.bytes = self.cut(sizes, Some(task), size.bytes, most).await?;
             if sizes.tasks.len() >= SIZES_MAX {
                 sizes.tasks.clear();
                 sizes.has_others = true;
@@ -279,6 +291,10 @@ impl Shelf {
 
     async fn sweep_before(&self, sizes: &mut Sizes, before_ms: u64) -> store::Result<()> {
         let inner = &self.inner;
+        if !sizes.is_counted {
+            sizes.all = inner.store.log_bytes(inner.workerpool).await?;
+            sizes.is_counted = true;
+        }
         loop {
             let oldest = inner.store.oldest_logs(inner.workerpool, None, SWEEP_ROWS).await?;
             let old: Vec<_> = oldest.iter().take_while(|stub| stub.at_ms < before_ms).collect();
@@ -364,13 +380,24 @@ mod tests {
         for number in 2..40 {
             shelf.put(print(number, &"x".repeat(500)));
         }
-        let (_, all) = {
-            shelf.write().await;
-            store.log_extent(POOL).await.unwrap()
-        };
+        shelf.write().await;
+        let all = store.log_bytes(POOL).await.unwrap();
         assert!(all <= limits.all_bytes, "{all} bytes");
         assert_eq!(texts(&shelf, 1).await, [""; 0], "the oldest of all");
         assert_eq!(texts(&shelf, 39).await.len(), 1);
+
+        // The same goes for what another process left: of all, and of a task that goes on.
+        let shelf = Shelf::open(POOL, store.clone(), limits).await.unwrap();
+        shelf.sweep().await;
+        for number in 0..40 {
+            shelf.put(print(39, &format!("{number:0>500}")));
+            shelf.write().await;
+            let (task, all) =
+                (store.log_bytes_of(POOL, task(39)).await, store.log_bytes(POOL).await);
+            let (task, all) = (task.unwrap(), all.unwrap());
+            // Of what it does not know yet it finds out when a quarter more has come.
+            assert!(task <= limits.task_bytes / 4 * 5 && all <= limits.all_bytes, "{task}, {all}");
+        }
     }
 
     #[tokio::test]

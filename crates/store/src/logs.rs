@@ -49,18 +49,27 @@ pub struct LogStub {
 }
 
 impl Store {
-    /// The highest number of a workerpool's pieces, and what all of them count for; zeros if there are none.
-    pub async fn log_extent(&self, workerpool: Address) -> Result<(u64, u64)> {
+    /// The highest number of a workerpool's pieces; zero if there are none.
+    pub async fn last_log(&self, workerpool: Address) -> Result<u64> {
+        let row =
+            sqlx::query("SELECT COALESCE(MAX(seq), 0) AS seq FROM task_logs WHERE workerpool = $1")
+                .bind(column::address(workerpool))
+                .fetch_one(self.pool())
+                .await
+                .map_err(Error::query("look for the last log"))?;
+        Columns(&row).number("seq")
+    }
+
+    /// What all of a workerpool's pieces count for. Each of them is looked at.
+    pub async fn log_bytes(&self, workerpool: Address) -> Result<u64> {
         let row = sqlx::query(
-            "SELECT COALESCE(MAX(seq), 0) AS seq, COALESCE(SUM(bytes), 0) AS bytes \
-             FROM task_logs WHERE workerpool = $1",
+            "SELECT COALESCE(SUM(bytes), 0) AS bytes FROM task_logs WHERE workerpool = $1",
         )
         .bind(column::address(workerpool))
         .fetch_one(self.pool())
         .await
         .map_err(Error::query("add up the logs"))?;
-        let from = Columns(&row);
-        Ok((from.number("seq")?, from.number("bytes")?))
+        Columns(&row).number("bytes")
     }
 
     /// What a task's pieces count for.
