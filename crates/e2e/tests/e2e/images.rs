@@ -110,8 +110,11 @@ async fn what_a_task_may_use_is_told_before_it_is_paid_for() -> Result<()> {
     let arguments = ["run", crate::text(&program), "--input", crate::text(&book)];
     let ran = crate::gristmill()?.run(arguments).await?.ok()?;
     let limits = ran.stderr.find("limits ").context("nothing of limits")?;
-    assert!(ran.stderr[limits..].contains("512 MiB memory"), "{}", ran.stderr);
     let deal = ran.stderr.find("deal ").context("nothing of a deal")?;
-    assert!(limits < deal, "{}", ran.stderr);
+    let told = ran.stderr.get(limits..deal).context("the deal is made before")?;
+    for part in ["300 s", "512 MiB memory", "1 GiB output", "1 CPU", "256 processes", "no network"]
+    {
+        assert!(told.contains(part), "{part}: {}", ran.stderr);
+    }
     Ok(())
 }
