@@ -248,6 +248,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_bought_is_said_with_its_price() {
+        let order = orders::WorkerpoolOrder {
+            price: primitives::Nrlc::new(30_000_000).0,
+            trust: U256::from(8),
+            ..Default::default()
+        };
+        let offer = Offer {
+            order,
+            remaining: U256::ONE,
+            name: String::new(),
+            track_record: None,
+            claimed: None,
+            published_at: wire::UnixMillis(0),
+        };
+        let here = "for 0.03 RLC a task; here up to trust 8 for the same";
+        assert_eq!(surety(1, &offer), format!("one worker's word (trust 1) {here}"));
+        assert_eq!(surety(4, &offer), format!("more than 75.0 % (trust 4) {here}"));
+    }
+
+    #[test]
     fn a_workerpools_past_is_one_line() {
         check(Reputation::default(), "no results yet");
         let past = Reputation {

@@ -105,7 +105,7 @@ impl Operation {
 
     /// 200 with something else, when the query asks for it.
     pub(super) fn or_gives(mut self, kind: &str, schema: Value) -> Self {
-        self.answers["200"]["content"][kind] = json!({"schema": schema});
+        self.answers["200"]["content"][kind] = json_of([("schema", schema)]);
         self
     }
 
