@@ -22,6 +22,7 @@ mod played;
 mod receipts;
 mod refund;
 mod refusals;
+mod reorganised_chain;
 mod second_host;
 mod services_apart;
 mod slashing;
