@@ -126,6 +126,10 @@ pub struct WhyArgs {
     /// The request order: its hash, or a JSON file with it.
     pub request: String,
 
+    /// Only where workerpools say that they have workers in this region, in their own words: eu-west.
+    #[arg(long, value_name = "NAME", conflicts_with = "app_order")]
+    pub region: Option<String>,
+
     /// Judge this app order instead of searching the book; needs --workerpool-order too. A hash or a file.
     #[arg(long, value_name = "ORDER", requires = "workerpool_order")]
     pub app_order: Option<String>,

@@ -234,6 +234,7 @@ mod tests {
             canaries_passed: 1_000,
             canaries_failed: 0,
             total: wire::scheduler::Reputation { completed: 9_000, ..Default::default() },
+            machines: Vec::new(),
         };
         let offers = vec![
             Offer { claimed: Some(Arc::new(boaster)), ..with("boaster", None, 1) },

@@ -29,6 +29,7 @@ pub async fn order(command: OrderCommand) -> Result<(), Failure> {
         app: given(OrderKind::App, args.app_order.as_deref())?,
         dataset: given(OrderKind::Dataset, args.dataset_order.as_deref())?,
         workerpool: given(OrderKind::Workerpool, args.workerpool_order.as_deref())?,
+        region: args.region.clone(),
     };
     let book = market(args.market.as_ref()).await?;
     let what = "the order book cannot say why";

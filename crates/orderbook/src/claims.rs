@@ -1,4 +1,4 @@
-//! What workerpools say of their own past. It is shown beside what the chain says, and decides nothing here.
+//! What workerpools say of their own past and their workers. It is shown beside what the chain says, and decides nothing here.
 //!
 //! Only the owner's word is taken, only a newer one than what is known, and only for as long as it is fresh. Nothing of it is
 //! written down: a scheduler repeats itself, so a restarted book knows it again soon.
@@ -10,7 +10,7 @@ use alloy_primitives::Address;
 use chain::AssetKind;
 use parking_lot::Mutex;
 use wire::UnixMillis;
-use wire::market::{ApiError, Claim, SignedClaim};
+use wire::market::{ApiError, Claim, Machines, SignedClaim};
 
 use crate::book::Book;
 
@@ -38,6 +38,14 @@ impl Claims {
         let known = self.known.lock();
         let claim = known.get(&workerpool).map(|known| Arc::clone(&known.claim));
         claim.filter(|claim| is_fresh(claim, now))
+    }
+
+    /// Which workerpools say which workers they have.
+    pub(crate) fn machines(&self, now: UnixMillis) -> Vec<(Address, Vec<Machines>)> {
+        let known = self.known.lock();
+        let fresh = known.iter().filter(|(_, known)| is_fresh(&known.claim, now));
+        let told = fresh.map(|(workerpool, known)| (*workerpool, known.claim.machines.clone()));
+        told.filter(|(_, machines)| !machines.is_empty()).collect()
     }
 
     /// The same as it was signed.

@@ -8,6 +8,10 @@
 //!
 //! Of each kind of offer the cheapest few are looked at, for each way in which they may differ from what is wanted: the
 //! answer costs the same whatever the size of the book.
+//!
+//! **Layout:** here, the question and its answer · `place` where it must run.
+
+mod place;
 
 use std::collections::BTreeSet;
 
@@ -24,6 +28,7 @@ use wire::market::{ApiError, Named, OfferHashes, Order, Remedy, Why, WhyQuery};
 use crate::Error;
 use crate::book::{Book, order_name};
 use crate::rows;
+use place::Place;
 
 /// Offers looked at of each kind, for each way to differ.
 const EACH_MAX: u64 = 8;
@@ -37,7 +42,10 @@ pub(crate) async fn why(book: &Book, query: &WhyQuery) -> Result<Why, ApiError> 
     let request = request(book, &query.request).await?;
     match (&query.app, &query.workerpool) {
         (Some(app), Some(pool)) => exactly(book, request, app, query.dataset.as_ref(), pool).await,
-        _ => across_the_book(book, request).await,
+        _ => {
+            let place = query.region.as_deref().map(|region| Place::of(book, region));
+            across_the_book(book, request, place.as_ref()).await
+        }
     }
 }
 
@@ -121,7 +129,11 @@ async fn exactly(
     })
 }
 
-async fn across_the_book(book: &Book, asked: Asked) -> Result<Why, ApiError> {
+async fn across_the_book(
+    book: &Book,
+    asked: Asked,
+    place: Option<&Place>,
+) -> Result<Why, ApiError> {
     let Asked { order: request, unsigned, closed } = asked;
     if let Some(status) = closed.filter(|status| *status != Status::Dead) {
         return Ok(used_up(status));
@@ -134,8 +146,14 @@ async fn across_the_book(book: &Book, asked: Asked) -> Result<Why, ApiError> {
     };
     let apps: Vec<_> = apps.into_iter().filter_map(app_order).collect();
     let datasets: Vec<_> = datasets.into_iter().filter_map(dataset_order).collect();
-    let pools: Vec<_> =
-        computing(book, &request).await?.into_iter().filter_map(pool_order).collect();
+    let pools = match place {
+        Some(place) => place.computing(book, &request).await?,
+        None => computing(book, &request, None).await?,
+    };
+    if let Some(place) = place.filter(|_| pools.is_empty()) {
+        return Ok(place.has_nothing(book, &request).await?);
+    }
+    let pools: Vec<_> = pools.into_iter().filter_map(pool_order).collect();
     let offers = Offers { apps: &apps, datasets: &datasets, workerpools: &pools };
     let ways = match why::least_change(&request, offers, REMEDIES_MAX) {
         Ok(ways) => ways,
@@ -150,7 +168,13 @@ async fn across_the_book(book: &Book, asked: Asked) -> Result<Why, ApiError> {
     if best.changes.is_empty() {
         return Ok(match matching::check(&whole, &facts) {
             Ok(_) if closed.is_some() => died(offer_hashes),
-            Ok(_) => matched(&whole, offer_hashes),
+            Ok(_) => {
+                let mut why = matched(&whole, offer_hashes);
+                if let Some(place) = place {
+                    place.show(&mut why, &request, whole.workerpool.workerpool);
+                }
+                why
+            }
             Err(refusal) => Why {
                 matches: false,
                 code: Some(refusal.code.to_string()),
@@ -162,11 +186,16 @@ async fn across_the_book(book: &Book, asked: Asked) -> Result<Why, ApiError> {
     }
     let refused = matching::check(&Quartet { request: request.clone(), ..whole.clone() }, &facts);
     let code = refused.err().map(|refusal| refusal.code.to_string());
-    let what = obstacles(book, &request, best).await?;
+    let what = obstacles(book, &request, best, place).await?;
     let mut remedies = Vec::new();
     for way in &ways {
-        let with = why::quartet(&request, offers, way).map(|whole| hashes(book, &whole));
-        remedies.push(remedy(&request, &way.changes, with));
+        let with = why::quartet(&request, offers, way);
+        let hashes = with.as_ref().map(|whole| hashes(book, whole));
+        let mut remedy = remedy(&request, &way.changes, hashes);
+        if let (Some(place), Some(whole)) = (place, with) {
+            place.name(&mut remedy, &request, whole.workerpool.workerpool);
+        }
+        remedies.push(remedy);
     }
     if let Err(still) = matching::check(&whole, &facts) {
         // It will not do to change the request alone.
@@ -197,22 +226,28 @@ async fn offers_of(
     Ok(distinct(rows))
 }
 
-/// Open offers of computing: the cheapest that do what is wanted, and the cheapest for each way to want less.
-async fn computing(book: &Book, request: &RequestOrder) -> Result<Vec<OrderRow>, Error> {
+/// Open offers of computing: the cheapest that do what is wanted, and the cheapest for each way to want less; by that
+/// workerpool only, if one is given.
+async fn computing(
+    book: &Book,
+    request: &RequestOrder,
+    by: Option<Address>,
+) -> Result<Vec<OrderRow>, Error> {
     let (category, trust) = (request.category.saturating_to(), request.trust.saturating_to());
-    let named = !request.workerpool.is_zero();
+    let workerpool = by.unwrap_or(request.workerpool);
+    let named = !workerpool.is_zero();
     let first = Range { skip: 0, limit: EACH_MAX };
     let mut rows = Vec::new();
     for less in 0..16_u8 {
         let [any_category, any_tag, any_trust, any_pool] = [1, 2, 4, 8].map(|bit| less & bit != 0);
         if (any_tag && request.tag == Tag::NONE)
-            || (any_pool && !named)
+            || (any_pool && (!named || by.is_some()))
             || (any_trust && trust <= 1)
         {
             continue;
         }
         let filter = OrderFilter {
-            workerpool: if named && !any_pool { Party::Is(request.workerpool) } else { Party::Any },
+            workerpool: if named && !any_pool { Party::Is(workerpool) } else { Party::Any },
             requester: Party::Admits(request.requester),
             app: Party::Admits(request.app),
             dataset: Party::Admits(request.dataset),
@@ -233,7 +268,12 @@ fn distinct(mut rows: Vec<OrderRow>) -> Vec<OrderRow> {
 }
 
 /// What is wrong, with how many offers there would be without it.
-async fn obstacles(book: &Book, request: &RequestOrder, way: &Way) -> Result<String, Error> {
+async fn obstacles(
+    book: &Book,
+    request: &RequestOrder,
+    way: &Way,
+    place: Option<&Place>,
+) -> Result<String, Error> {
     let mut texts = Vec::new();
     for change in &way.changes {
         let mut text = change.obstacle();
@@ -247,8 +287,16 @@ async fn obstacles(book: &Book, request: &RequestOrder, way: &Way) -> Result<Str
                 requester: Party::Admits(request.requester),
                 ..OrderFilter::all(OrderKind::Workerpool)
             };
-            let count = book.store.count_open(&filter).await?;
-            text = format!("{text}; {count} without it");
+            text = match place {
+                None => {
+                    let count = book.store.count_open(&filter).await?;
+                    format!("{text}; {count} without it")
+                }
+                Some(place) => {
+                    let count = place.count_open(book, &filter).await?;
+                    format!("{text} in region {}; {count} without it", place.region())
+                }
+            };
         }
         texts.push(text);
     }

@@ -1,4 +1,4 @@
-//! Saying in the order book how the pool's tasks ended, signed by its owner: when there is something new to say, and now and
+//! Saying in the order book how the pool's tasks ended and which workers it has, signed by its owner: when there is something new to say, and now and
 //! then again, because the book does not write it down.
 
 use std::time::{Duration, Instant};
@@ -38,10 +38,10 @@ impl Speaker {
         }
     }
 
-    /// A pool that has done nothing has nothing to say.
+    /// A pool that has done nothing and has nobody has nothing to say.
     fn is_due(&self, claim: &Claim) -> bool {
         let Some((last, at)) = &self.last else {
-            return claim.total != Default::default();
+            return claim.total != Default::default() || !claim.machines.is_empty();
         };
         let undated = Claim { issued_at: last.issued_at, ..claim.clone() };
         undated != *last || at.elapsed() >= AGAIN
@@ -60,5 +60,6 @@ pub(crate) fn of(books: &Books, chain_id: u64) -> Claim {
         canaries_passed: pool.canaries_passed,
         canaries_failed: pool.canaries_failed,
         total: model::past(pool),
+        machines: books.machines(),
     }
 }

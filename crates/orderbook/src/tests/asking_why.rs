@@ -1,17 +1,22 @@
 //! What keeps a request from being matched, over the route.
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
+use alloy_signer_local::PrivateKeySigner;
 use axum::body::Body;
 use axum::http::Request;
 use expect_test::{Expect, expect};
 use orders::{AppOrder, RequestOrder, WorkerpoolOrder};
 use primitives::Tag;
 use serde_json::Value;
-use wire::market::{Order, Why};
+use wire::UnixMillis;
+use wire::market::{Claim, Machines, Order, SignedClaim, Why};
+use wire::scheduler::Reputation;
 
 use super::fair::{
-    Fair, OWNER, REQUESTER, STRANGER, app_order, dataset_order, pool_order, request_order,
+    Fair, OWNER, POOL, REQUESTER, STRANGER, app_order, dataset_order, pool_order, request_order,
 };
+
+const FAR_POOL: Address = Address::repeat_byte(0xb2);
 
 async fn ask(fair: &Fair, query: &str) -> Value {
     use tower::ServiceExt;
@@ -187,4 +192,86 @@ async fn four_orders_are_judged_as_the_contract_will() {
     let missing = ask(&fair, &format!("requestorder={}", app.hash)).await;
     assert_eq!(missing["error"], "requestorder not found");
     assert_eq!(OWNER, app.signer);
+}
+
+/// A book with two workerpools that say where their workers are: `POOL` in eu without a GPU, another in us with one.
+async fn regions() -> Fair {
+    let fair = market().await;
+    fair.offer(app_order()).await;
+    let key = |number: u8| PrivateKeySigner::from_bytes(&B256::repeat_byte(number)).expect("a key");
+    for (number, workerpool, region, tag, prices) in
+        [(1, POOL, "eu", Tag::NONE, [12, 15]), (2, FAR_POOL, "us", Tag::GPU, [20, 21])]
+    {
+        let owner = key(number).address();
+        fair.change(|world| {
+            world.owners.insert(workerpool, owner);
+            world.stakes.insert(owner, 10_000);
+        });
+        for price in prices {
+            let order = WorkerpoolOrder { workerpool, ..pool(number, price, tag) };
+            fair.publish(order, owner).await.expect("is published");
+        }
+        let machines =
+            vec![Machines { workers: 3, gpu: tag == Tag::GPU, region: Some(region.into()) }];
+        let claim = Claim {
+            version: Claim::VERSION,
+            chain_id: 65_535,
+            workerpool,
+            issued_at: UnixMillis::now(),
+            canary_rate_ppm: 0,
+            canaries_passed: 0,
+            canaries_failed: 0,
+            total: Reputation::default(),
+            machines,
+        };
+        let signed = SignedClaim::of(&claim, &key(number)).expect("signs");
+        fair.book.put_claim(workerpool, signed).await.expect("is taken");
+    }
+    fair
+}
+
+async fn check_in(fair: &Fair, region: &str, request: &RequestOrder, expected: &Expect) {
+    let answer = ask(fair, &format!("{}&region={region}", about(request))).await;
+    let why: Why = serde_json::from_value(answer).expect("an explanation");
+    let mut shown = format!("{}: {}", why.code.as_deref().unwrap_or("-"), why.what);
+    for remedy in &why.remedies {
+        shown.push_str(&format!("\n-> {} {}", remedy.text, Value::Object(remedy.change.clone())));
+    }
+    expected.assert_eq(&shown);
+}
+
+#[tokio::test]
+async fn a_region_is_where_workerpools_say_that_their_workers_are() {
+    let fair = regions().await;
+    let gpu = RequestOrder { tag: Tag::GPU, ..request_order() };
+    let poor = RequestOrder { workerpool_max_price: U256::from(9), ..request_order() };
+    check_in(&fair, "EU", &request_order(), &expect![[r#"
+        -: it can be matched, for 17 nRLC per task in region EU
+        -> set workerpool to 0xB0B0b0B0B0B0B0b0B0B0B0b0b0b0b0B0b0b0B0B0, which is in region EU {"workerpool":"0xB0B0b0B0B0B0B0b0B0B0B0b0b0b0b0B0b0b0B0B0"}"#]]).await;
+    check_in(&fair, "eu", &gpu, &expect![[r#"
+        0x06: no such offer with tag gpu in region eu; 2 without it
+        -> do without tag gpu and set workerpool to 0xB0B0b0B0B0B0B0b0B0B0B0b0b0b0b0B0b0b0B0B0, which is in region eu {"tag":"0x0000000000000000000000000000000000000000000000000000000000000000","workerpool":"0xB0B0b0B0B0B0B0b0B0B0B0b0b0b0b0B0b0b0B0B0"}"#]]).await;
+    check_in(&fair, "eu", &poor, &expect![[r#"
+        0x05: workerpoolmaxprice 9 nRLC is too low by 3
+        -> raise workerpoolmaxprice by 3 to 12 nRLC and set workerpool to 0xB0B0b0B0B0B0B0b0B0B0B0b0b0b0b0B0b0b0B0B0, which is in region eu {"workerpool":"0xB0B0b0B0B0B0B0b0B0B0B0b0b0b0b0B0b0b0B0B0","workerpoolmaxprice":12}"#]]).await;
+    check_in(&fair, "us", &gpu, &expect![[r#"
+        -: it can be matched, for 25 nRLC per task in region us
+        -> set workerpool to 0xb2b2b2b2b2B2b2B2B2b2b2B2B2b2B2B2b2b2b2b2, which is in region us {"workerpool":"0xb2b2b2b2b2B2b2B2B2b2b2B2B2b2B2B2b2b2b2b2"}"#]]).await;
+    check_in(
+        &fair,
+        "ap",
+        &request_order(),
+        &expect![[r#"
+        region: no offer in region ap; 4 elsewhere or unsaid
+        -> leave the region out, or ask for one of: eu, us {}"#]],
+    )
+    .await;
+    let there = RequestOrder { workerpool: POOL, ..request_order() };
+    check_in(
+        &fair,
+        "eu",
+        &there,
+        &expect!["-: it can be matched, for 17 nRLC per task in region eu"],
+    )
+    .await;
 }

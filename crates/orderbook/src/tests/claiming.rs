@@ -29,6 +29,7 @@ fn claim(completed: u64, issued_at: UnixMillis) -> Claim {
         canaries_passed: 3,
         canaries_failed: 0,
         total: Reputation { completed, ..Reputation::default() },
+        machines: Vec::new(),
     }
 }
 

@@ -179,6 +179,35 @@ async fn a_login_is_good_once_for_whom_it_is_and_for_this_chain() {
 }
 
 #[tokio::test]
+async fn at_once_a_login_opens_one_door_and_a_wallet_stays_within_its_limit() {
+    let (fair, owner) = market().await;
+    let body = |salt: u8| json!({ "order": Order::from(app(salt, 1)).to_json().expect("fits") });
+    let bodies: Vec<_> = (0..8).map(body).collect();
+    let once = login(&fair, &owner).await;
+    let replayed = bodies.iter().map(|body| logged_in(&fair, "POST", "/apporders", &once, body));
+    let mut open = 0;
+    for answer in futures::future::join_all(replayed).await {
+        if answer.0 == 200 {
+            open += 1;
+        } else {
+            refused(answer, &expect!["403 invalid authorization"]).await;
+        }
+    }
+    assert_eq!(open, 1, "a login is good once");
+    // Eight logins of one wallet at once, with room for four more orders, and one of the eight is in the book.
+    let published = (0..8).map(|salt| publish(&fair, &owner, app(salt, 1)));
+    for (status, answer) in futures::future::join_all(published).await {
+        let reason = answer["error"].as_str().unwrap_or_default();
+        let known = reason == "order already published" || reason.starts_with("maximum of 5 ");
+        assert!(status == 200 || (status == 403 && known), "{status} {answer}");
+        open += usize::from(status == 200);
+    }
+    assert_eq!(open, 5, "the limit is reached and not passed");
+    let (_, listed) = get(&fair, &format!("/apporders?{CHAIN}&app={APP}")).await;
+    assert_eq!(listed["count"], 5, "nothing that was taken is lost");
+}
+
+#[tokio::test]
 async fn orders_are_taken_back_one_the_last_or_all() {
     let (fair, owner) = market().await;
     let mut hashes = Vec::new();

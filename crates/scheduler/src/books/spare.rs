@@ -9,6 +9,7 @@ use alloy_primitives::Address;
 use primitives::{DealId, Nrlc, TaskId, UnixSeconds};
 use tasks::{Blame, Event, Failure};
 use wire::link::{Capabilities, LogStream};
+use wire::market::Machines;
 
 use super::{Books, Effect, Entry, WorkerEntry, cut_end};
 use crate::deal::DealSpec;
@@ -84,6 +85,25 @@ impl Books {
             abilities.price_floor = Some(least);
         }
         abilities
+    }
+
+    /// The connected workers, alike ones together, the largest group first.
+    pub(crate) fn machines(&self) -> Vec<Machines> {
+        let mut groups: BTreeMap<(bool, Option<&str>), u32> = BTreeMap::new();
+        for worker in self.workers.values().filter(|worker| !worker.draining) {
+            let told = &worker.capabilities;
+            let region = told.region.as_deref().filter(|region| Machines::is_region(region));
+            *groups.entry((!told.gpus.is_empty(), region)).or_default() += 1;
+        }
+        let group = |((gpu, region), workers): ((bool, Option<&str>), u32)| Machines {
+            workers,
+            gpu,
+            region: region.map(str::to_owned),
+        };
+        let mut machines: Vec<_> = groups.into_iter().map(group).collect();
+        machines.sort_by(|one, other| other.cmp(one));
+        machines.truncate(Machines::GROUPS_MAX);
+        machines
     }
 
     /// The task as the plan sees it.

@@ -50,14 +50,15 @@ impl Book {
         .collect()
     }
 
-    /// What was said of workerpools, and by whom; waits until somebody has.
-    pub(crate) async fn until_claim(&self) -> (Claim, Address) {
+    /// What was last said of workerpools, and by whom; waits until it is that.
+    pub(crate) async fn until_claim(&self, is_it: impl Fn(&Claim) -> bool) -> (Claim, Address) {
         let start = Instant::now();
         loop {
-            if let Some(last) = self.claims.lock().last() {
-                return last.read().unwrap();
+            let last = self.claims.lock().last().map(|last| last.read().unwrap());
+            if let Some(last) = last.filter(|(claim, _)| is_it(claim)) {
+                return last;
             }
-            assert!(start.elapsed() < PATIENCE, "nobody says anything");
+            assert!(start.elapsed() < PATIENCE, "nobody says that");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! What a workerpool says of its own past: a text with a date that its owner has signed. The book keeps the last one of each
+//! What a workerpool says of its own past and of its workers: a text with a date that its owner has signed. The book keeps the last one of each
 //! workerpool and hands it on, so that anybody can check who said it; nobody vouches for it.
 //!
 //! ```text
@@ -40,6 +40,39 @@ pub struct Claim {
     pub canaries_failed: u64,
     /// How its tasks ended, all workers together.
     pub total: Reputation,
+    /// The workers that were there when it was signed; at most [`Machines::GROUPS_MAX`] groups, the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<Machines>,
+}
+
+/// Workers that are alike, as their operators describe them; nobody can check where a machine is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Machines {
+    /// How many.
+    pub workers: u32,
+    /// Whether they have GPUs.
+    pub gpu: bool,
+    /// Where they are, in their operator's words, if they say so in at most [`Machines::REGION_BYTES_MAX`] plain letters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+}
+
+impl Machines {
+    /// The most groups of a claim.
+    pub const GROUPS_MAX: usize = 16;
+    /// The longest name of a region.
+    pub const REGION_BYTES_MAX: usize = 64;
+
+    /// Whether a claim has room for that name of a region: it is short, and JSON writes it as it is.
+    pub fn is_region(name: &str) -> bool {
+        let plain = |letter: char| !letter.is_control() && !matches!(letter, '"' | '\\');
+        !name.is_empty() && name.len() <= Self::REGION_BYTES_MAX && name.chars().all(plain)
+    }
+
+    /// Whether they are there; letter case aside.
+    pub fn are_in(&self, region: &str) -> bool {
+        self.region.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(region))
+    }
 }
 
 impl Claim {
@@ -123,6 +156,7 @@ mod tests {
             canaries_passed: 9,
             canaries_failed: 1,
             total: Reputation { completed: 40, run_seconds_median: Some(3), ..Default::default() },
+            machines: vec![Machines { workers: 2, gpu: true, region: Some("eu-west".into()) }],
         }
     }
 
@@ -138,6 +172,10 @@ mod tests {
         assert!(
             better.is_ok_and(|(claim, by)| claim.total.completed == 41 && by != signer.address())
         );
+        let text =
+            signed.text.replace(r#","machines":[{"workers":2,"gpu":true,"region":"eu-west"}]"#, "");
+        let silent = SignedClaim { text, ..signed.clone() }.read();
+        assert!(silent.is_ok_and(|(claim, _)| claim.machines.is_empty()), "it may be left out");
         let unsigned = SignedClaim { signature: Bytes::new(), ..signed.clone() };
         assert_eq!(unsigned.read(), Err(ShapeError("claim is not signed".into())));
         let text = signed.text.replace("\"version\":1", "\"version\":2");

@@ -25,7 +25,7 @@ mod why;
 
 pub use api::{ApiError, MarketApi};
 pub use change::Change;
-pub use claim::{Claim, SignedClaim};
+pub use claim::{Claim, Machines, SignedClaim};
 pub use client::MarketClient;
 pub use feed::{FEED_PATH, FeedLimits, feed};
 pub use limit::RateLimit;

@@ -1,13 +1,14 @@
 //! Asking why an order is not matched, and the answer. This question is ours; the official API does not know it.
 //!
 //! ```text
-//! GET /why?chainId=…&requestorder=<hash or JSON>[&apporder=…][&datasetorder=…][&workerpoolorder=…]
+//! GET /why?chainId=…&requestorder=<hash or JSON>[&apporder=…][&datasetorder=…][&workerpoolorder=…][&region=…]
 //! ```
 //!
 //! With only a request, the whole book is searched for what it could be matched with. With an app's and a workerpool's
 //! order too (and a dataset's, if the request wants one), exactly these are judged. An order is named by its hash, if the
 //! book has it, or given as JSON; there, what is missing counts as zero, and a request without a signature as yet to
-//! be signed.
+//! be signed. With a region, of all offers only those are looked at whose workerpools say that they have workers there; orders
+//! themselves know no places.
 
 use alloy_primitives::{Address, B256};
 use orders::OrderKind;
@@ -15,8 +16,8 @@ use primitives::{OrderHash, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Order;
 use super::query::Pairs;
+use super::{Machines, Order};
 use crate::json::{self, ShapeError, parse_bytes32};
 
 /// An order of the question.
@@ -46,12 +47,14 @@ pub struct WhyQuery {
     pub dataset: Option<Named>,
     /// The workerpool's.
     pub workerpool: Option<Named>,
+    /// Where it must run; of a request alone.
+    pub region: Option<String>,
 }
 
 impl WhyQuery {
     /// About a request, with whatever the book has.
     pub fn of(request: Named) -> Self {
-        Self { request, app: None, dataset: None, workerpool: None }
+        Self { request, app: None, dataset: None, workerpool: None, region: None }
     }
 
     pub(super) fn from_pairs(pairs: &Pairs) -> Result<Self, ShapeError> {
@@ -66,7 +69,11 @@ impl WhyQuery {
             app: named(OrderKind::App)?,
             dataset: named(OrderKind::Dataset)?,
             workerpool: named(OrderKind::Workerpool)?,
+            region: pairs.get("region").map(region).transpose()?,
         };
+        if query.region.is_some() && query.app.is_some() {
+            return Err(ShapeError("region goes with a requestorder alone".to_owned()));
+        }
         let offers = [query.app.is_some(), query.workerpool.is_some()];
         if offers == [true, true] || (offers == [false, false] && query.dataset.is_none()) {
             return Ok(query);
@@ -82,7 +89,8 @@ impl WhyQuery {
             ("workerpoolorder", self.workerpool.as_ref()),
         ];
         let given = orders.into_iter().filter_map(|(name, named)| Some((name, named?)));
-        given.map(|(name, named)| Ok((name, write(named)?))).collect()
+        let orders = given.map(|(name, named)| Ok((name, write(named)?)));
+        orders.chain(self.region.clone().map(|region| Ok(("region", region)))).collect()
     }
 }
 
@@ -153,6 +161,13 @@ fn read(kind: OrderKind, name: &str, text: &str) -> Result<Named, ShapeError> {
     Ok(Named::Order(Box::new(order)))
 }
 
+fn region(text: &str) -> Result<String, ShapeError> {
+    if Machines::is_region(text) {
+        return Ok(text.to_owned());
+    }
+    Err(ShapeError(format!("region must be at most {} plain letters", Machines::REGION_BYTES_MAX)))
+}
+
 fn write(named: &Named) -> Result<String, ShapeError> {
     match named {
         Named::Hash(hash) => Ok(hash.to_string()),
@@ -219,6 +234,14 @@ mod tests {
             &format!("requestorder={hash}&apporder={hash}"),
             &expect!["apporder and workerpoolorder must be given together, or none"],
         );
+        refused(
+            &format!("requestorder={hash}&apporder={hash}&workerpoolorder={hash}&region=eu"),
+            &expect!["region goes with a requestorder alone"],
+        );
+        refused(
+            &format!("requestorder={hash}&region="),
+            &expect!["region must be at most 64 plain letters"],
+        );
     }
 
     #[test]
@@ -235,6 +258,11 @@ mod tests {
         let written = whole.to_pairs().expect("writes");
         let written = written.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
         assert_eq!(WhyQuery::from_pairs(&Pairs(written)), Ok(whole));
+        let placed = ask(&format!("{short}&region=eu%20west")).expect("reads");
+        assert_eq!(placed.region.as_deref(), Some("eu west"));
+        let written = placed.to_pairs().expect("writes");
+        let written = written.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+        assert_eq!(WhyQuery::from_pairs(&Pairs(written)), Ok(placed));
     }
 
     #[test]

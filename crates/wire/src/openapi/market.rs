@@ -126,6 +126,7 @@ fn why() -> Operation {
     for offer in ["apporder", "datasetorder", "workerpoolorder"] {
         operation = operation.takes(offer, text());
     }
+    operation = operation.takes("region", text());
     let remedies = list(object([("text", text())]));
     operation
         .gives(ok([("matches", truth()), ("what", text()), ("remedies", remedies)]))
