@@ -9,6 +9,7 @@ pub(super) fn capabilities(how: &[&str]) -> Capabilities {
         gpus: if how.contains(&"gpu") { vec![gpu] } else { Vec::new() },
         disk_bytes: if how.contains(&"full") { 1 } else { 0 },
         price_floor_nrlc: if how.contains(&"dear") { 101 } else { 0 },
+        region: how.iter().find_map(|word| word.strip_prefix("r:")).map(str::to_owned),
         ..Capabilities::default()
     }
 }
@@ -44,6 +45,19 @@ fn check(lines: &[&str], expected: &Expect) {
     let last = scene.lines.last().unwrap();
     let done = last.split_once(" -> ").unwrap().1;
     expected.assert_eq(&format!("{done}\n{}", waits(&scene)));
+}
+
+#[test]
+fn workers_that_are_alike_are_told_together() {
+    let mut scene = Scene::new(true);
+    for joins in ["1 slots 1 gpu r:eu", "2 slots 1 r:eu", "3 slots 1 r:eu", "4 slots 1 r:a\"b"] {
+        scene.tell(&format!("joins {joins}"));
+    }
+    let machines = scene.books.machines();
+    let told = machines.iter().map(|group| (group.workers, group.gpu, group.region.as_deref()));
+    // A name that would not fit a claim counts as none.
+    let expected = [(2, false, Some("eu")), (1, true, Some("eu")), (1, false, None)];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]
