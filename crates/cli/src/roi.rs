@@ -111,6 +111,7 @@ const RUN_MINUTES: f64 = 5.0;
 const PRICE_RLC: f64 = 0.05;
 const GWEI: f64 = 0.02;
 const COINS_PER_GWEI: f64 = 1e-9;
+const NRLC_PER_RLC: f64 = 1e9;
 /// Gas of a worker's transactions of a run, as `contracts/snapshots/gas.txt` has it: all in one, and contribute and reveal.
 const GAS_ALONE: f64 = 183_198.0;
 const GAS_TWICE: f64 = 136_298.0 + 43_380.0;
@@ -246,160 +247,164 @@ fn work(
     history: Option<&History>,
     paid_share: Option<f64>,
 ) -> (Work, Vec<Assumption>) {
-    let mut notes = Vec::new();
-    let mut note = |source, what: String| notes.push(Assumption { source, what });
+    let mut guess = Guess { args, history, paid_share, notes: Vec::new() };
+    let run_minutes = guess.run_minutes();
+    let work = Work {
+        runs_per_hour: guess.equal_part(machine, run_minutes) * args.share / 1e2,
+        run_minutes,
+        failures: args.failures / 1e2,
+        paid_rlc: guess.paid_rlc(),
+        stake_rlc: guess.stake_rlc(),
+        gas_coins: guess.gas_coins(),
+    };
+    guess.rest(machine);
+    (work, guess.notes)
+}
 
-    let measured_minutes = history.and_then(|it| it.run_seconds).map(|seconds| seconds / 60.0);
-    let run_minutes = match (args.run_minutes, measured_minutes) {
-        (None, Some(minutes)) => {
+/// Takes what is given before what is measured, and that before what is assumed; and notes it.
+struct Guess<'a> {
+    args: &'a RoiArgs,
+    history: Option<&'a History>,
+    /// Of a run's price, what workers are paid, where the pay is not measured.
+    paid_share: Option<f64>,
+    notes: Vec<Assumption>,
+}
+
+impl Guess<'_> {
+    fn note(&mut self, source: Source, what: String) {
+        self.notes.push(Assumption { source, what });
+    }
+
+    fn run_minutes(&mut self) -> f64 {
+        let measured = self.history.and_then(|it| it.run_seconds);
+        if let (None, Some(seconds)) = (self.args.run_minutes, measured) {
+            let minutes = seconds / 60.0;
             let what = format!(
                 "a run takes {minutes:.2} minutes: half of all contributions came sooner after their task began"
             );
-            note(Source::Measured, what);
-            minutes
+            self.note(Source::Measured, what);
+            return minutes;
         }
-        (given, _) => {
-            let minutes = given.unwrap_or(RUN_MINUTES);
-            note(Source::Assumed, format!("a run takes {minutes} minutes"));
-            minutes
-        }
-    };
+        let minutes = self.args.run_minutes.unwrap_or(RUN_MINUTES);
+        self.note(Source::Assumed, format!("a run takes {minutes} minutes"));
+        minutes
+    }
 
-    let equal_part = match (args.busy, history) {
-        (None, Some(history)) => {
-            let others = history.runs_of.len();
-            let per_hour = history.runs_per_hour();
+    /// Runs in an hour for each machine, if all had as many.
+    fn equal_part(&mut self, machine: &Machine, run_minutes: f64) -> f64 {
+        let part = if let (None, Some(history)) = (self.args.busy, self.history) {
+            let (others, per_hour) = (history.runs_of.len(), history.runs_per_hour());
             let what = format!(
                 "{per_hour:.2} runs came in an hour to {others} workers, which this machine will be one more of"
             );
-            note(Source::Measured, what);
+            self.note(Source::Measured, what);
             let largest = history.largest_share() * 1e2;
-            note(Source::Measured, format!("the busiest of them had {largest:.0} % of the runs"));
+            let what = format!("the busiest of them had {largest:.0} % of the runs");
+            self.note(Source::Measured, what);
             #[expect(clippy::cast_precision_loss, reason = "an estimate")]
             let all = (others + 1) as f64;
             per_hour / all
-        }
-        (given, _) => {
-            let busy = given.unwrap_or(BUSY_PERCENT);
+        } else {
+            let busy = self.args.busy.unwrap_or(BUSY_PERCENT);
             let what = format!("a machine of the market has work {busy} % of the time");
-            note(Source::Assumed, what);
+            self.note(Source::Assumed, what);
             capacity(machine.slots, run_minutes) * busy / 1e2
-        }
-    };
-    let what = format!("of an equal part of the work this machine gets {} %", args.share);
-    note(Source::Assumed, what);
-
-    let paid_rlc = match (paid_share, history) {
-        (None, Some(history)) => {
-            let paid = history.paid_rlc / history.runs();
-            let what = format!(
-                "a run was paid {paid:.6} RLC, with refunds ({} of {} tasks) and lost stakes ({} of {:.0} runs) taken off",
-                history.refunded,
-                history.completed + history.refunded,
-                history.faulty,
-                history.runs()
-            );
-            note(Source::Measured, what);
-            paid
-        }
-        _ => {
-            let price = args.price.map_or(PRICE_RLC, |price| f64::from(price.0) / 1e9);
-            note(
-                Source::Assumed,
-                format!("the pool asks {price} RLC for a run and keeps {} %", args.pool_fee),
-            );
-            let share = paid_share.unwrap_or(1.0);
-            let what = format!(
-                "of that price a run brings {:.0} %, as honest workers had in {SEEDS} markets at trust {} where one \
-                 worker in twenty lies",
-                share * 1e2,
-                args.trust
-            );
-            note(Source::Simulated, what);
-            price * share
-        }
-    };
-    let failures = args.failures;
-    note(
-        Source::Assumed,
-        format!("{failures} % of the runs that it begins fail and bring nothing"),
-    );
-
-    let stake_rlc = match (args.price, history) {
-        (None, Some(history)) => {
-            let stake = history.stake_rlc;
-            note(
-                Source::Measured,
-                format!("a run locks {stake:.6} RLC, lost if its result loses or is withheld"),
-            );
-            stake
-        }
-        (price, _) => {
-            let price = price.map_or(PRICE_RLC, |price| f64::from(price.0) / 1e9);
-            #[expect(clippy::cast_precision_loss, reason = "a handful of runs")]
-            let task_price = price * sim::runs_expected(args.trust) as f64;
-            let stake = if args.trust > 1 { STAKE_SHARE * task_price } else { 0.0 };
-            note(
-                Source::Assumed,
-                format!(
-                    "a run locks {stake:.6} RLC: {:.0} % of a task's price, nothing at trust 1",
-                    STAKE_SHARE * 1e2
-                ),
-            );
-            stake
-        }
-    };
-
-    let measured_gas = history.and_then(|it| it.gas);
-    let units = measured_gas.map_or(if args.trust > 1 { GAS_TWICE } else { GAS_ALONE }, |it| it.0);
-    let source = if measured_gas.is_some() { Source::Measured } else { Source::Assumed };
-    note(source, format!("the transactions of a run take {units:.0} gas"));
-    let gas_coins = match (args.gas_price, measured_gas) {
-        (None, Some((_, coins))) => {
-            note(Source::Measured, format!("which costs {coins:.9} coins"));
-            coins
-        }
-        (given, _) => {
-            let gwei = given.unwrap_or(GWEI);
-            note(Source::Assumed, format!("gas costs {gwei} billionths of a coin"));
-            units * gwei * COINS_PER_GWEI
-        }
-    };
-
-    note(
-        Source::Assumed,
-        format!(
-            "an RLC is worth {}, a coin of the chain {}, a kWh {}, the machine {}",
-            args.rlc_price, args.coin_price, args.kwh_price, args.machine_price
-        ),
-    );
-    note(
-        Source::Assumed,
-        format!(
-            "{} W are drawn while all of it computes, {:.0} W at rest, and it is never off",
-            machine.watts, machine.idle_watts
-        ),
-    );
-    note(
-        Source::Assumed,
-        "the machine is honest, and tomorrow's market and prices are like yesterday's".to_owned(),
-    );
-    if let Some(history) = history
-        && history.runs() < RUNS_FEW
-    {
-        let what =
-            format!("all that is measured rests on {:.0} runs, which are few", history.runs());
-        note(Source::Measured, what);
+        };
+        let what = format!("of an equal part of the work this machine gets {} %", self.args.share);
+        self.note(Source::Assumed, what);
+        part
     }
-    let work = Work {
-        runs_per_hour: equal_part * args.share / 1e2,
-        run_minutes,
-        failures: failures / 1e2,
-        paid_rlc,
-        stake_rlc,
-        gas_coins,
-    };
-    (work, notes)
+
+    fn paid_rlc(&mut self) -> f64 {
+        let paid = if let (None, Some(history)) = (self.paid_share, self.history) {
+            let (paid, runs) = (history.paid_rlc / history.runs(), history.runs());
+            let (refunded, faulty) = (history.refunded, history.faulty);
+            let ended = history.completed + refunded;
+            let what = format!(
+                "a run was paid {paid:.6} RLC, with refunds ({refunded} of {ended} tasks) and lost stakes ({faulty} of \
+                 {runs:.0} runs) taken off"
+            );
+            self.note(Source::Measured, what);
+            paid
+        } else {
+            let (price, share) = (self.price_rlc(), self.paid_share.unwrap_or(1.0));
+            let RoiArgs { pool_fee, trust, .. } = self.args;
+            let what = format!("the pool asks {price} RLC for a run and keeps {pool_fee} %");
+            self.note(Source::Assumed, what);
+            let percent = share * 1e2;
+            let what = format!(
+                "of that price a run brings {percent:.0} %, as honest workers had in {SEEDS} markets at trust {trust} \
+                 where one worker in twenty lies"
+            );
+            self.note(Source::Simulated, what);
+            price * share
+        };
+        let failures = self.args.failures;
+        let what = format!("{failures} % of the runs that it begins fail and bring nothing");
+        self.note(Source::Assumed, what);
+        paid
+    }
+
+    fn price_rlc(&self) -> f64 {
+        self.args.price.map_or(PRICE_RLC, |price| f64::from(price.0) / NRLC_PER_RLC)
+    }
+
+    fn stake_rlc(&mut self) -> f64 {
+        if let (None, Some(history)) = (self.args.price, self.history) {
+            let stake = history.stake_rlc;
+            let what =
+                format!("a run locks {stake:.6} RLC, lost if its result loses or is withheld");
+            self.note(Source::Measured, what);
+            return stake;
+        }
+        let trust = self.args.trust;
+        #[expect(clippy::cast_precision_loss, reason = "a handful of runs")]
+        let task_price = self.price_rlc() * sim::runs_expected(trust) as f64;
+        let stake = if trust > 1 { STAKE_SHARE * task_price } else { 0.0 };
+        let percent = STAKE_SHARE * 1e2;
+        let what = format!(
+            "a run locks {stake:.6} RLC: {percent:.0} % of a task's price, nothing at trust 1"
+        );
+        self.note(Source::Assumed, what);
+        stake
+    }
+
+    fn gas_coins(&mut self) -> f64 {
+        let measured = self.history.and_then(|it| it.gas);
+        let (source, units) = match measured {
+            Some((units, _)) => (Source::Measured, units),
+            None if self.args.trust > 1 => (Source::Assumed, GAS_TWICE),
+            None => (Source::Assumed, GAS_ALONE),
+        };
+        self.note(source, format!("the transactions of a run take {units:.0} gas"));
+        if let (None, Some((_, coins))) = (self.args.gas_price, measured) {
+            self.note(Source::Measured, format!("which costs {coins:.9} coins"));
+            return coins;
+        }
+        let gwei = self.args.gas_price.unwrap_or(GWEI);
+        self.note(Source::Assumed, format!("gas costs {gwei} billionths of a coin"));
+        units * gwei * COINS_PER_GWEI
+    }
+
+    fn rest(&mut self, machine: &Machine) {
+        let Machine { watts, idle_watts, kwh_price, machine_price, rlc_price, coin_price, .. } =
+            machine;
+        let worth = format!(
+            "an RLC is worth {rlc_price}, a coin of the chain {coin_price}, a kWh {kwh_price}, the machine {machine_price}"
+        );
+        let drawn = format!(
+            "{watts} W are drawn while all of it computes, {idle_watts:.0} W at rest, and it is never off"
+        );
+        let always = "the machine is honest, and tomorrow's market and prices are like yesterday's";
+        for what in [worth, drawn, always.to_owned()] {
+            self.note(Source::Assumed, what);
+        }
+        let runs = self.history.map(History::runs).filter(|runs| *runs < RUNS_FEW);
+        if let Some(runs) = runs {
+            let what = format!("all that is measured rests on {runs:.0} runs, which are few");
+            self.note(Source::Measured, what);
+        }
+    }
 }
 
 fn in_words(

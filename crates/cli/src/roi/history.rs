@@ -85,7 +85,7 @@ impl History {
 /// # Errors
 /// GM-5006 the order book does not answer, GM-3102 the chain does not, GM-8105 nothing happened.
 pub(super) async fn read(access: &Access, days: u32) -> Result<History, Failure> {
-    let now = access.client().head().await.map_err(silent)?.timestamp;
+    let now = access.client().head().await.map_err(|error| silent(&error))?.timestamp;
     let since = UnixSeconds(now.0.saturating_sub(u64::from(days) * 86_400));
     let deals = deals(access, since).await?;
     let Some(first) = deals.last() else { return Err(nothing(days)) };
@@ -107,8 +107,8 @@ pub(super) async fn read(access: &Access, days: u32) -> Result<History, Failure>
     Ok(history)
 }
 
-fn silent(error: chain::Error) -> Failure {
-    Failure::new("GM-3102", Exit::Market, "the chain does not answer").because(chain_of(&error))
+fn silent(error: &chain::Error) -> Failure {
+    Failure::new("GM-3102", Exit::Market, "the chain does not answer").because(chain_of(error))
 }
 
 fn nothing(days: u32) -> Failure {
@@ -139,7 +139,7 @@ async fn deals(access: &Access, since: UnixSeconds) -> Result<Vec<Bought>, Failu
 
 /// Reads the chain from that block to its head.
 async fn follow(client: &Client, from: u64, counted: &mut Counted) -> Result<(), Failure> {
-    let head = client.head().await.map_err(silent)?.number;
+    let head = client.head().await.map_err(|error| silent(&error))?.number;
     let start = Cursor { number: from.saturating_sub(1), hash: B256::ZERO };
     let mut news = client.follow(start);
     let mut at = start.number;
@@ -188,7 +188,10 @@ async fn mean_gas(
 ) -> Result<Option<(f64, f64)>, Failure> {
     let mut sum = (0.0, 0.0, 0.0);
     for (transaction, times) in transactions.take(RECEIPTS) {
-        let Some(receipt) = client.receipt(transaction).await.map_err(silent)? else { continue };
+        let Some(receipt) = client.receipt(transaction).await.map_err(|error| silent(&error))?
+        else {
+            continue;
+        };
         let units = precise(receipt.gas_used);
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let price = receipt.gas_price as f64 / WEI_PER_COIN;
