@@ -92,10 +92,10 @@ impl SmsAdmin for Office {
         let path = self.path(&self.fresh())?;
         let unfinished = self.backups.directory.join(UNFINISHED);
         let written = async {
-            make_private_directory(&self.backups.directory).map_err(unwritten)?;
-            remove(&unfinished).map_err(unwritten)?;
+            make_private_directory(&self.backups.directory).map_err(|error| unwritten(&error))?;
+            remove(&unfinished).map_err(|error| unwritten(&error))?;
             self.safe.copy_to(&unfinished).await?;
-            finish(&unfinished, &path).map_err(unwritten)
+            finish(&unfinished, &path).map_err(|error| unwritten(&error))
         };
         written.await.map_err(|error: Error| AdminError::Failed(error.failure()))?;
         tracing::info!(target: "vault::audit", "a backup is made");
@@ -111,7 +111,7 @@ impl SmsAdmin for Office {
         }
         let unfinished = self.backups.directory.join(UNFINISHED);
         let copied = std::fs::copy(&from, &unfinished).and_then(|_| finish(&unfinished, &path));
-        copied.map_err(|error| AdminError::Failed(unwritten(error).failure()))
+        copied.map_err(|error| AdminError::Failed(unwritten(&error).failure()))
     }
 
     async fn restore(&self, from: &Copy) -> Result<(), AdminError> {
@@ -134,7 +134,7 @@ impl SmsAdmin for Office {
     async fn delete(&self, which: &Copy) -> Result<(), AdminError> {
         let _alone = self.alone()?;
         let path = self.existing(which)?;
-        remove(&path).map_err(|error| AdminError::Failed(unwritten(error).failure()))?;
+        remove(&path).map_err(|error| AdminError::Failed(unwritten(&error).failure()))?;
         tracing::info!(target: "vault::audit", name = %which.name, "a backup is deleted");
         Ok(())
     }
@@ -144,7 +144,7 @@ fn absent(copy: &Copy) -> AdminError {
     AdminError::NotFound(format!("there is no {}", copy.name))
 }
 
-fn unwritten(error: std::io::Error) -> Error {
+fn unwritten(error: &std::io::Error) -> Error {
     Error::Backup { why: error.to_string() }
 }
 
