@@ -8,8 +8,10 @@ use crate::audit::Violation;
 use crate::scenario::Scenario;
 use crate::tally::Tally;
 
-/// Seeds that one thread takes at a time. Sums are made per chunk and joined in order, so they do not depend on threads.
-const CHUNK: u64 = 512;
+/// Seeds that one thread takes at a time, at most, and into how many parts fewer are divided. Sums are made per chunk and
+/// joined in order, so they do not depend on threads.
+const CHUNK_MAX: u64 = 512;
+const CHUNKS: u64 = 32;
 
 /// A seed whose scenario broke a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,18 +41,19 @@ pub fn sweep(
 ) -> Swept {
     let threads =
         threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let chunk = (seeds / CHUNKS).clamp(1, CHUNK_MAX);
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let work = || {
         let mut done = Vec::new();
         loop {
-            let from = next.fetch_add(CHUNK, Ordering::Relaxed);
+            let from = next.fetch_add(chunk, Ordering::Relaxed);
             if from >= seeds || stop.load(Ordering::Relaxed) {
                 return done;
             }
             let mut tally = Tally::default();
             let mut failure = None;
-            for seed in from..(from + CHUNK).min(seeds) {
+            for seed in from..(from + chunk).min(seeds) {
                 let seed = base.wrapping_add(seed);
                 let outcome = crate::run(&scenario(seed));
                 match &outcome.violation {
