@@ -173,13 +173,15 @@ pub struct Task {
     attempts: u32,
     tries: u32,
     losses: u32,
+    /// Counted whenever something happens, since it is asked for far more often.
+    wanted: usize,
     history: Vec<(Status, UnixSeconds)>,
 }
 
 impl Task {
     /// A task nobody has looked at. The first event is [`Event::Noticed`].
     pub fn new(id: TaskId, deal: DealId, index: U256, terms: Terms, limits: Limits) -> Self {
-        Self {
+        let mut task = Self {
             id,
             deal,
             index,
@@ -201,8 +203,11 @@ impl Task {
             attempts: 0,
             tries: 0,
             losses: 0,
+            wanted: 0,
             history: Vec::new(),
-        }
+        };
+        task.wanted = task.lacking();
+        task
     }
 
     /// Takes note of an event and says what follows. `now` is the chain's time, as far as known.
@@ -216,9 +221,15 @@ impl Task {
         if matches!(event, Event::Taken { .. }) {
             self.expire(now, &mut actions);
         }
+        let is_tick = event == Event::Tick;
         self.note(now, event, &mut actions);
         self.expire(now, &mut actions);
         self.advance(now, &mut actions);
+        // Most ticks change nothing, and there are many.
+        if !is_tick || !actions.is_empty() {
+            self.wanted = self.lacking();
+        }
+        debug_assert_eq!(self.wanted, self.lacking(), "what is wanted changed unnoticed");
         actions
     }
 
@@ -227,6 +238,7 @@ impl Task {
     pub fn record(&mut self, then: UnixSeconds, event: Event) {
         if !self.status.is_final() {
             self.note(then, event, &mut Vec::new());
+            self.wanted = self.lacking();
         }
     }
 
@@ -309,6 +321,10 @@ impl Task {
     /// How many more workers should compute it now, if they are fresh ones; heavier ones may be fewer: see
     /// [`quorum`](Self::quorum).
     pub fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    fn lacking(&self) -> usize {
         let open = matches!(self.status, Status::Received | Status::Active);
         if !open || self.lacks_challenge() {
             return 0;
@@ -553,17 +569,22 @@ impl Task {
     /// The contribution that makes a consensus is followed by it in the same block. Where there should be one and is none,
     /// somebody weighs less on the chain than was thought: nobody is taken for more than a fresh worker then.
     fn doubt_weights(&mut self) {
-        let is_pending = |replica: &Replica| replica.state == ReplicaState::Granted;
-        if self.status != Status::Active || self.replicas.values().any(is_pending) {
+        let (mut counts, mut pending) = (false, false);
+        for replica in self.replicas.values() {
+            counts |= replica.counts();
+            pending |= replica.state == ReplicaState::Granted;
+        }
+        if self.status != Status::Active || pending || !counts {
             return;
         }
         if self.count().is_some_and(|count| matches!(count.ballot.consensus(), Ok(Some(_)))) {
             self.replicas.values_mut().for_each(|replica| replica.weight = FRESH_WEIGHT);
+            self.wanted = self.lacking();
         }
     }
 
     fn take(&mut self, now: UnixSeconds, worker: Address, weight: U256, actions: &mut Vec<Action>) {
-        if self.wanted() == 0 || !self.may_take(worker) {
+        if self.lacking() == 0 || !self.may_take(worker) {
             return;
         }
         let fresh = || Replica::new(worker, weight, ReplicaState::Assigned, now);
@@ -814,6 +835,7 @@ impl Task {
         };
         if self.check == Check::Open && self.replicas.values().any(waits) {
             self.check = Check::None;
+            self.wanted = self.lacking();
         }
     }
 
