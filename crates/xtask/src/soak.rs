@@ -168,6 +168,7 @@ async fn requester(house: Arc<House>, tally: Arc<Tally>, number: u32) -> Result<
         let arguments: Vec<&str> = shape.iter().copied().chain(["--key-file", &key_file]).collect();
         let ran = house.run(&program, &arguments).await?;
         if ran.code != Some(0) {
+            writeln!(std::io::stderr(), "a job failed {shape:?} {:?}: {}", ran.code, ran.stderr)?;
             tally.with(|minute| minute.failures += 1)?;
             continue;
         }
