@@ -4,8 +4,8 @@
 //! only to the scheduler, which compares before it lets anyone in. The requester pays what it would have paid. One of those
 //! who agree is paid, by lot; the others have worked for their reputation, which is how a newcomer comes by one.
 //!
-//! **How often.** A worker that was confirmed `k` times in a row, [`PROBATION`] at least, is checked with probability `2 / (2 + k)`, and never less
-//! often than `rate`. One that starts to cheat then is caught after `(2 + k) / 2` tasks in the mean, the last of which is not
+//! **How often.** A worker that was confirmed `k` times in a row, [`PROBATION`] at least, is checked with probability
+//! `2 / (2 + k)`, and never less often than `rate`. One that starts to cheat then is caught after `(2 + k) / 2` tasks in the mean, the last of which is not
 //! paid; to come so far it has worked `k` times for half the pay. So what it can save by cheating, `(2 + k) / 2` runs, is less
 //! than the `1 + k / 2` prices it has missed, as long as a run costs less than it earns. After that it is barred.
 //!

@@ -1,5 +1,5 @@
-//! Saying in the order book how the pool's tasks ended and which workers it has, signed by its owner: when there is something new to say, and now and
-//! then again, because the book does not write it down.
+//! Saying in the order book how the pool's tasks ended and which workers it has, signed by its owner: when there is something
+//! new to say, and now and then again, because the book does not write it down.
 
 use std::time::{Duration, Instant};
 

@@ -97,6 +97,14 @@ impl Replica {
         self.state == ReplicaState::Assigned
     }
 
+    /// Whether it has something to do for the task, and nothing of it on chain yet.
+    pub fn is_at_work(&self) -> bool {
+        matches!(
+            self.state,
+            ReplicaState::Assigned | ReplicaState::Computed | ReplicaState::Granted
+        )
+    }
+
     /// Whether it has nothing to do with the task any more, and nothing to show.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, ReplicaState::Failed | ReplicaState::Lost | ReplicaState::Released)

@@ -569,12 +569,11 @@ impl Task {
     /// The contribution that makes a consensus is followed by it in the same block. Where there should be one and is none,
     /// somebody weighs less on the chain than was thought: nobody is taken for more than a fresh worker then.
     fn doubt_weights(&mut self) {
-        let (mut counts, mut pending) = (false, false);
-        for replica in self.replicas.values() {
-            counts |= replica.counts();
-            pending |= replica.state == ReplicaState::Granted;
-        }
-        if self.status != Status::Active || pending || !counts {
+        let is_pending = |replica: &Replica| replica.state == ReplicaState::Granted;
+        let mut replicas = self.replicas.values();
+        // Most tasks have nothing on chain yet, and counting takes longer than looking.
+        let nothing_counts = !replicas.clone().any(Replica::counts);
+        if self.status != Status::Active || nothing_counts || replicas.any(is_pending) {
             return;
         }
         if self.count().is_some_and(|count| matches!(count.ballot.consensus(), Ok(Some(_)))) {
@@ -599,11 +598,7 @@ impl Task {
     /// A worker that has nothing on chain failed or is gone. What is on chain stays and counts.
     fn drop_out(&mut self, now: UnixSeconds, worker: Address, failure: Option<Failure>) {
         let Some(replica) = self.replicas.get_mut(&worker) else { return };
-        let at_work = matches!(
-            replica.state,
-            ReplicaState::Assigned | ReplicaState::Computed | ReplicaState::Granted
-        );
-        if !at_work {
+        if !replica.is_at_work() {
             return;
         }
         let state = match &failure {
@@ -986,12 +981,7 @@ impl Task {
     fn doom(&mut self, now: UnixSeconds, failure: Failure, actions: &mut Vec<Action>) {
         self.failure = Some(failure.clone());
         self.enter(Status::Doomed, now);
-        self.release(now, actions, |replica| {
-            matches!(
-                replica.state,
-                ReplicaState::Assigned | ReplicaState::Computed | ReplicaState::Granted
-            )
-        });
+        self.release(now, actions, Replica::is_at_work);
         actions.push(Action::Report(Report::Doomed(failure)));
         // It will have to exist to be refunded, and its requester may want to see it before.
         if !self.initialized {

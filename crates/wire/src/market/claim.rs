@@ -1,5 +1,5 @@
-//! What a workerpool says of its own past and of its workers: a text with a date that its owner has signed. The book keeps the last one of each
-//! workerpool and hands it on, so that anybody can check who said it; nobody vouches for it.
+//! What a workerpool says of its own past and of its workers: a text with a date that its owner has signed. The book keeps the
+//! last one of each workerpool and hands it on, so that anybody can check who said it; nobody vouches for it.
 //!
 //! ```text
 //! scheduler ── SignedClaim::of ──▶ PUT /workerpools/{address}/claim ──▶ book ──▶ `claimed`, beside `trackRecord`
