@@ -1,17 +1,26 @@
 //! `cargo xtask bench`: what the market costs in time and memory, measured on the release binary as a user runs it, and
 //! printed as one table against the bars that were set.
 //!
-//! Every figure is a median or a percentile within this one run; none is compared with a figure from another machine.
+//! Every figure is a median or a percentile within this one run; none is compared with a figure from another machine. A row
+//! is said on stderr as soon as it is measured, and with `--write` it is on the page then: what comes later may fail or be
+//! interrupted.
+//!
+//! Wall time swings with whatever else the machine does; processor time hardly does, so both are told of every bag.
 
+use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::facts;
 
 /// How much to measure.
 #[derive(Debug, Args)]
@@ -37,10 +46,16 @@ pub(crate) struct Bench {
     /// Also build the README's first command from nothing, in a target directory of its own (minutes).
     #[arg(long)]
     cold_build: bool,
-    /// Write docs/performance.md too.
+    /// The gristmill to run. Built from here in release by default.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// Write docs/performance.md too, row by row. Rows that are not measured stay as they are.
     #[arg(long)]
     write: bool,
 }
+
+/// Tasks that history is filled with at once.
+const HISTORY_BAG: usize = 10_000;
 
 /// One line of the table.
 struct Row {
@@ -50,50 +65,97 @@ struct Row {
     how: String,
 }
 
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "| {} | {} | {} | {} |", self.what, self.bar, self.measured, self.how)
+    }
+}
+
+/// The first two lines of the table.
+const HEAD: &str = "| what | bar | measured | how |\n|---|---|---|---|\n";
+/// Only rows about history have this in their names. How much history there is depends on the time that was given, so new ones
+/// replace all old ones.
+const BEHIND: &str = " tasks of history";
+
+/// The rows that are measured, told as they come.
+struct Rows<'a> {
+    root: &'a Path,
+    write: bool,
+    start: Instant,
+    done: Vec<Row>,
+}
+
+impl Rows<'_> {
+    /// Says what is being measured now.
+    fn now(&self, what: &str) {
+        eprintln!("{:>5} s  {what} …", self.start.elapsed().as_secs());
+    }
+
+    fn add(&mut self, row: Row) -> Result<()> {
+        eprintln!("{:>5} s  {row}", self.start.elapsed().as_secs());
+        self.done.push(row);
+        if self.write { write_page(self.root, &self.done) } else { Ok(()) }
+    }
+
+    fn extend(&mut self, rows: Vec<Row>) -> Result<()> {
+        rows.into_iter().try_for_each(|row| self.add(row))
+    }
+}
+
 /// Measures and prints.
 pub(crate) fn run(root: &Path, bench: &Bench) -> Result<()> {
-    let mut rows = Vec::new();
+    let mut rows = Rows { root, write: bench.write, start: Instant::now(), done: Vec::new() };
+    let measured = facts::until_interrupted(measure(root, bench, &mut rows));
+    let text: String = rows.done.iter().map(|row| format!("{row}\n")).collect();
+    std::io::stdout().write_all((HEAD.to_owned() + &text).as_bytes())?;
+    measured
+}
+
+async fn measure(root: &Path, bench: &Bench, rows: &mut Rows<'_>) -> Result<()> {
     if bench.cold_build {
-        rows.push(cold_build(root)?);
+        rows.now("building from nothing");
+        rows.add(cold_build(root).await?)?;
     }
-    let binary = release_binary(root)?;
-    rows.extend(starts(&binary, bench.starts)?);
-    rows.extend(under_load(root, &binary, bench)?);
-    if bench.history > 0 {
-        rows.extend(with_history(root, &binary, bench)?);
-    }
-    let size = fs::metadata(&binary)?.len();
-    rows.push(Row {
+    let binary = match &bench.binary {
+        Some(binary) => binary.canonicalize()?,
+        None => release_binary(root).await?,
+    };
+    rows.add(Row {
         what: "release binary".to_owned(),
         bar: "≤ 60 MB",
-        measured: format!("{:.1} MB", mega(size)),
+        measured: format!("{:.1} MB", mega(fs::metadata(&binary)?.len())),
         how: "size of target/release/gristmill".to_owned(),
-    });
-    let table = table(&rows);
-    std::io::stdout().write_all(table.as_bytes())?;
-    if bench.write {
-        write_page(root, &table)?;
+    })?;
+    rows.now("starting markets");
+    rows.extend(starts(&binary, bench.starts).await?)?;
+    under_load(root, &binary, bench, rows).await?;
+    if bench.history > 0 {
+        with_history(root, &binary, bench, rows).await?;
     }
     Ok(())
 }
 
-fn release_binary(root: &Path) -> Result<PathBuf> {
+async fn release_binary(root: &Path) -> Result<PathBuf> {
     let built = Command::new("cargo")
         .args(["build", "--release", "--locked", "--package", "gristmill"])
         .current_dir(root)
-        .status()?;
+        .kill_on_drop(true)
+        .status()
+        .await?;
     ensure!(built.success(), "the release build failed");
     Ok(root.join("target/release/gristmill"))
 }
 
-fn cold_build(root: &Path) -> Result<Row> {
+async fn cold_build(root: &Path) -> Result<Row> {
     let target = tempdir("cold-build")?;
     let start = Instant::now();
     let built = Command::new("cargo")
         .args(["build", "--release", "--locked", "--package", "gristmill", "--target-dir"])
         .arg(&target.0)
         .current_dir(root)
-        .status()?;
+        .kill_on_drop(true)
+        .status()
+        .await?;
     ensure!(built.success(), "the cold release build failed");
     Ok(Row {
         what: "first command's cold build".to_owned(),
@@ -103,7 +165,7 @@ fn cold_build(root: &Path) -> Result<Row> {
     })
 }
 
-/// A market that runs for the length of a measurement; stopped on drop.
+/// A market that runs for the length of a measurement; killed on drop, as it holds nothing that matters after it.
 struct Up {
     process: Child,
     origin: String,
@@ -111,7 +173,7 @@ struct Up {
 }
 
 impl Up {
-    fn start(binary: &Path, data_dir: &Path) -> Result<Self> {
+    async fn start(binary: &Path, data_dir: &Path) -> Result<Self> {
         let start = Instant::now();
         let mut process = Command::new(binary)
             .args(["up", "--json", "--port", "0", "--data-dir"])
@@ -119,38 +181,37 @@ impl Up {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .kill_on_drop(true)
             .spawn()
             .context("failed to start gristmill up")?;
         let stdout = process.stdout.take().context("no stdout")?;
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        BufReader::new(stdout).read_line(&mut line).await?;
         let ready = start.elapsed();
         let said: Value = serde_json::from_str(&line).context("gristmill up said no JSON")?;
         let origin = said["origin"].as_str().context("no origin")?.to_owned();
         Ok(Self { process, origin, ready })
     }
 
+    fn pid(&self) -> Result<String> {
+        Ok(self.process.id().context("gristmill up has ended")?.to_string())
+    }
+
     /// Resident memory in bytes.
     fn resident(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
         let kib: u64 = line.split_whitespace().nth(1).context("no figure")?.parse()?;
         Ok(kib * 1024)
     }
 
-    /// Processor time it has used, in seconds.
-    fn processor_seconds(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name before the last bracket may hold anything.
-        let (_, fields) = stat.rsplit_once(')').context("no stat")?;
-        let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<f64>);
-        let mut next = || ticks.next().context("no times")?.context("no figure");
-        // A hundred a second, on every Linux that a bench runs on.
-        Ok((next()? + next()?) / 100.0)
+    /// Kills it and waits until its files are closed.
+    async fn killed(mut self) -> Result<()> {
+        Ok(self.process.kill().await?)
     }
 
     /// Buys that many runs of the no-op program, and waits for the checked results.
-    fn buy(&self, root: &Path, binary: &Path, more: &[&str]) -> Result<Value> {
+    async fn buy(&self, root: &Path, binary: &Path, more: &[&str]) -> Result<Value> {
         let output = Command::new(binary)
             .arg("run")
             .arg(root.join("examples/noop/noop.wasm"))
@@ -158,45 +219,59 @@ impl Up {
             .args(more)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
-            .output()?;
+            .kill_on_drop(true)
+            .output()
+            .await?;
         if !output.status.success() {
             bail!("run failed: {}", String::from_utf8_lossy(&output.stderr));
         }
         serde_json::from_slice(&output.stdout).context("run said no JSON")
     }
 
-    fn buy_bag(&self, root: &Path, binary: &Path, tasks: usize) -> Result<Bag> {
-        let before = self.processor_seconds()?;
-        let outcome = self.buy(root, binary, &["--tasks", &tasks.to_string()])?;
+    async fn buy_bag(&self, root: &Path, binary: &Path, tasks: usize) -> Result<Bag> {
+        let (up, buyers) = (processor(&self.pid()?)?, processor("self")?);
+        let outcome = self.buy(root, binary, &["--tasks", &tasks.to_string()]).await?;
+        let (up_after, buyers_after) = (processor(&self.pid()?)?, processor("self")?);
         let count = f64::from(u32::try_from(tasks)?);
         Ok(Bag {
             paid_per_second: count / (phase_ms(&outcome, "settle")? / 1e3),
             verified_per_second: count
                 / ((phase_ms(&outcome, "settle")? + phase_ms(&outcome, "verify")?) / 1e3),
-            processor_ms: (self.processor_seconds()? - before) * 1e3 / count,
+            processor_ms: (up_after.own - up.own) * 1e3 / count,
+            buyer_ms: (buyers_after.children - buyers.children) * 1e3 / count,
             resident: mega(self.resident()?),
         })
     }
 }
 
-impl Drop for Up {
-    fn drop(&mut self) {
-        // It is ours and holds nothing that matters after the measurement.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Processor time in seconds.
+struct Processor {
+    own: f64,
+    /// Of those that have ended.
+    children: f64,
 }
 
-fn starts(binary: &Path, count: usize) -> Result<Vec<Row>> {
+/// Processor time that a process has used.
+fn processor(process: &str) -> Result<Processor> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name before the last bracket may hold anything.
+    let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<f64>);
+    let mut next = || ticks.next().context("no times")?.context("no figure");
+    // A hundred a second, on every Linux that a bench runs on.
+    Ok(Processor { own: (next()? + next()?) / 100.0, children: (next()? + next()?) / 100.0 })
+}
+
+async fn starts(binary: &Path, count: usize) -> Result<Vec<Row>> {
     let (mut fresh, mut again, mut idle) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
         let dir = tempdir("starts")?;
-        let up = Up::start(binary, &dir.0)?;
+        let up = Up::start(binary, &dir.0).await?;
         fresh.push(up.ready.as_secs_f64());
-        std::thread::park_timeout(Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_secs(2)).await;
         idle.push(mega(up.resident()?));
-        drop(up);
-        again.push(Up::start(binary, &dir.0)?.ready.as_secs_f64());
+        up.killed().await?;
+        again.push(Up::start(binary, &dir.0).await?.ready.as_secs_f64());
     }
     let sample = format!("median of {count}: from spawning the process to its line of JSON");
     Ok(vec![
@@ -221,85 +296,98 @@ fn starts(binary: &Path, count: usize) -> Result<Vec<Row>> {
     ])
 }
 
-fn under_load(root: &Path, binary: &Path, bench: &Bench) -> Result<Vec<Row>> {
+async fn under_load(root: &Path, binary: &Path, bench: &Bench, rows: &mut Rows<'_>) -> Result<()> {
     let dir = tempdir("load")?;
-    let up = Up::start(binary, &dir.0)?;
-    let buy = |more: &[&str]| up.buy(root, binary, more);
-    buy(&[])?;
+    let up = Up::start(binary, &dir.0).await?;
+    up.buy(root, binary, &[]).await?;
+    rows.now("buying jobs one after another");
     let mut latencies = Vec::new();
     for _ in 0..bench.jobs {
-        latencies.push(submit_to_verified_ms(&buy(&[])?)?);
+        latencies.push(submit_to_verified_ms(&up.buy(root, binary, &[]).await?)?);
     }
-    let mut speeds = Vec::new();
+    rows.add(Row {
+        what: "no-op job, submit → verified result, p50".to_owned(),
+        bar: "≤ 150 ms",
+        measured: format!("{:.0} ms", quantile(&mut latencies, 0.5)),
+        how: format!(
+            "{} jobs of the CLI one after another, trust 1: from signing the request to the checked download",
+            bench.jobs
+        ),
+    })?;
+    rows.add(Row {
+        what: "the same, p99".to_owned(),
+        bar: "—",
+        measured: format!("{:.0} ms", quantile(&mut latencies, 0.99)),
+        how: "same sample".to_owned(),
+    })?;
+    rows.now("buying bags");
+    let mut bags = Vec::new();
     for _ in 0..3 {
-        let outcome = buy(&["--tasks", &bench.bag.to_string()])?;
-        let tasks = f64::from(u32::try_from(bench.bag)?);
-        speeds.push(tasks / (phase_ms(&outcome, "settle")? / 1e3));
+        bags.push(up.buy_bag(root, binary, bench.bag).await?);
     }
-    let resident = mega(up.resident()?);
-    let large = up.buy_bag(root, binary, bench.large_bag)?;
-    Ok(vec![
-        Row {
-            what: "no-op job, submit → verified result, p50".to_owned(),
-            bar: "≤ 150 ms",
-            measured: format!("{:.0} ms", quantile(&mut latencies, 0.5)),
-            how: format!(
-                "{} jobs of the CLI one after another, trust 1: from signing the request to the checked download",
-                bench.jobs
-            ),
-        },
-        Row {
-            what: "the same, p99".to_owned(),
-            bar: "—",
-            measured: format!("{:.0} ms", quantile(&mut latencies, 0.99)),
-            how: "same sample".to_owned(),
-        },
-        Row {
-            what: "bag of no-op tasks".to_owned(),
-            bar: "≥ 100 tasks/s",
-            measured: format!("{:.0} tasks/s", quantile(&mut speeds, 0.5)),
-            how: format!("median of 3 bags of {}: from the match to the last task paid", bench.bag),
-        },
-        Row {
-            what: "memory of `up` after that load".to_owned(),
-            bar: "—",
-            measured: format!("{resident:.0} MB"),
-            how: "VmRSS at the end".to_owned(),
-        },
-        Row {
-            what: format!("a bag of {} tasks", bench.large_bag),
-            bar: "≥ 300 tasks/s",
-            measured: format!("{:.0} tasks/s", large.paid_per_second),
-            how: format!(
-                "the same for one bag; with the buyer's own download and check of every result {:.0} tasks/s",
-                large.verified_per_second
-            ),
-        },
-        Row {
-            what: "memory of `up` after that bag".to_owned(),
-            bar: "flat",
-            measured: format!("{:.0} MB", large.resident),
-            how: "VmRSS at the end".to_owned(),
-        },
-    ])
+    let median = |of: fn(&Bag) -> f64| quantile(&mut bags.iter().map(of).collect::<Vec<_>>(), 0.5);
+    rows.add(Row {
+        what: "bag of no-op tasks".to_owned(),
+        bar: "≥ 100 tasks/s",
+        measured: format!(
+            "{:.0} tasks/s, {:.2} ms",
+            median(|bag| bag.paid_per_second),
+            median(|bag| bag.processor_ms)
+        ),
+        how: format!(
+            "medians of 3 bags of {}: from the match to the last task paid; processor time of `up` a task",
+            bench.bag
+        ),
+    })?;
+    rows.add(Row {
+        what: "memory of `up` after that load".to_owned(),
+        bar: "—",
+        measured: format!("{:.0} MB", mega(up.resident()?)),
+        how: "VmRSS at the end".to_owned(),
+    })?;
+    rows.now("buying the large bag");
+    let large = up.buy_bag(root, binary, bench.large_bag).await?;
+    rows.add(Row {
+        what: format!("a bag of {} tasks", bench.large_bag),
+        bar: "≥ 300 tasks/s",
+        measured: format!("{:.0} tasks/s, {:.2} ms", large.paid_per_second, large.processor_ms),
+        how: format!(
+            "the same for one bag; with the buyer's own download and check of every result {:.0} tasks/s and {:.2} ms of the buyer's",
+            large.verified_per_second, large.buyer_ms
+        ),
+    })?;
+    rows.add(Row {
+        what: "memory of `up` after that bag".to_owned(),
+        bar: "flat",
+        measured: format!("{:.0} MB", large.resident),
+        how: "VmRSS at the end".to_owned(),
+    })
 }
 
 /// What a bag took.
 struct Bag {
     paid_per_second: f64,
     verified_per_second: f64,
-    /// Of the market's process, for each task, the buyer's downloads included.
+    /// Of the market's process, for each task, what it gives the buyer included.
     processor_ms: f64,
+    /// Of the buyer's process, for each task.
+    buyer_ms: f64,
+    /// Of the market's process, in megabytes.
     resident: f64,
 }
 
 /// The same bag behind more and more history, each time in the same market, which is filled by large bags in between.
-fn with_history(root: &Path, binary: &Path, bench: &Bench) -> Result<Vec<Row>> {
+async fn with_history(
+    root: &Path,
+    binary: &Path,
+    bench: &Bench,
+    rows: &mut Rows<'_>,
+) -> Result<()> {
     let dir = tempdir("history")?;
-    let up = Up::start(binary, &dir.0)?;
+    let up = Up::start(binary, &dir.0).await?;
     let deadline = Instant::now() + Duration::from_secs(bench.history_minutes * 60);
-    up.buy(root, binary, &[])?;
-    let (mut rows, mut behind) = (Vec::new(), 0);
+    up.buy(root, binary, &[]).await?;
+    let mut behind = 0;
     let mut stages: Vec<usize> = [1_000, 10_000, 30_000, 100_000]
         .into_iter()
         .filter(|stage| *stage < bench.history)
@@ -307,27 +395,31 @@ fn with_history(root: &Path, binary: &Path, bench: &Bench) -> Result<Vec<Row>> {
     stages.push(bench.history);
     for stage in stages {
         while behind < stage && Instant::now() < deadline {
-            let tasks = (stage - behind).min(10_000);
-            up.buy_bag(root, binary, tasks)?;
+            let tasks = (stage - behind).min(HISTORY_BAG);
+            rows.now(&format!("filling up to {stage} tasks of history, {behind} are there"));
+            up.buy_bag(root, binary, tasks).await?;
             behind += tasks;
         }
-        let bag = up.buy_bag(root, binary, bench.bag)?;
-        rows.push(Row {
-            what: format!("a bag of {} behind {behind} tasks of history", bench.bag),
+        rows.now(&format!("buying a bag behind {behind} tasks of history"));
+        let bag = up.buy_bag(root, binary, bench.bag).await?;
+        rows.add(Row {
+            what: format!("a bag of {} behind {behind}{BEHIND}", bench.bag),
             bar: "constant",
             measured: format!(
                 "{:.0} tasks/s, {:.2} ms, {:.0} MB",
                 bag.paid_per_second, bag.processor_ms, bag.resident
             ),
-            how: "from the match to the last task paid; the market's processor time a task; its VmRSS"
-                .to_owned(),
-        });
+            how: format!(
+                "from the match to the last task paid; processor time of `up` a task; its VmRSS. {:.2} ms of the buyer's",
+                bag.buyer_ms
+            ),
+        })?;
         behind += bench.bag;
         if Instant::now() >= deadline {
             break;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn submit_to_verified_ms(outcome: &Value) -> Result<f64> {
@@ -355,26 +447,36 @@ fn mega(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-fn table(rows: &[Row]) -> String {
-    let mut text = String::from("| what | bar | measured | how |\n|---|---|---|---|\n");
-    for row in rows {
-        text += &format!("| {} | {} | {} | {} |\n", row.what, row.bar, row.measured, row.how);
-    }
-    text
-}
-
-/// Replaces the part of docs/performance.md between its two marks.
-fn write_page(root: &Path, table: &str) -> Result<()> {
+/// Puts rows on docs/performance.md, between its two marks: each in the place of the one of its name, or at the end.
+fn write_page(root: &Path, done: &[Row]) -> Result<()> {
     const START: &str = "<!-- bench -->\n";
     const END: &str = "<!-- /bench -->";
     let path = root.join("docs/performance.md");
     let page = fs::read_to_string(&path)?;
     let (before, rest) =
         page.split_once(START).context("docs/performance.md has no <!-- bench -->")?;
-    let (_, after) = rest.split_once(END).context("docs/performance.md has no <!-- /bench -->")?;
-    let mut file = fs::File::create(&path)?;
-    write!(file, "{before}{START}{table}{END}{after}")?;
+    let (old, after) =
+        rest.split_once(END).context("docs/performance.md has no <!-- /bench -->")?;
+    fs::write(&path, format!("{before}{START}{}{END}{after}", merged(old, done)))?;
     Ok(())
+}
+
+/// The table of old rows with new ones in it.
+fn merged(old: &str, done: &[Row]) -> String {
+    let name = |line: &str| line.split('|').nth(1).unwrap_or_default().trim().to_owned();
+    let history_is_anew = done.iter().any(|row| row.what.contains(BEHIND));
+    let mut lines: Vec<String> = Vec::new();
+    let old = old.strip_prefix(HEAD).unwrap_or_default().lines();
+    for line in old.filter(|line| !(history_is_anew && line.contains(BEHIND))) {
+        let new = done.iter().find(|row| row.what == name(line));
+        lines.push(new.map_or_else(|| line.to_owned(), Row::to_string));
+    }
+    for row in done {
+        if !lines.iter().any(|line| name(line) == row.what) {
+            lines.push(row.to_string());
+        }
+    }
+    lines.into_iter().fold(HEAD.to_owned(), |table, line| table + &line + "\n")
 }
 
 /// A directory that goes with the measurement.
@@ -392,4 +494,27 @@ fn tempdir(name: &str) -> Result<TempDir> {
     let path = std::env::temp_dir().join(format!("gristmill-{name}-{}", hex::encode(random)));
     fs::create_dir(&path)?;
     Ok(TempDir(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(what: &str, measured: &str) -> Row {
+        Row { what: what.to_owned(), bar: "—", measured: measured.to_owned(), how: String::new() }
+    }
+
+    #[test]
+    fn what_is_measured_takes_its_place_and_the_rest_stays() {
+        let old = [row("a", "1"), row("b", "1"), row("behind 10 tasks of history", "1")];
+        let old = merged("", &old);
+        let new = [row("b", "2"), row("c", "2"), row("behind 9 tasks of history", "2")];
+        let names = |done: &[Row]| -> Vec<String> {
+            let table = merged(&old, done);
+            let rows = table.strip_prefix(HEAD).unwrap().lines();
+            rows.map(|line| line.replace("| — |", "").replace(['|', ' '], "")).collect()
+        };
+        assert_eq!(names(&new[..1]), ["a1", "b2", "behind10tasksofhistory1"]);
+        assert_eq!(names(&new), ["a1", "b2", "c2", "behind9tasksofhistory2"]);
+    }
 }
