@@ -32,7 +32,7 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Keep a whole market running on this machine until Ctrl-C.
     Up(UpArgs),
-    /// Show what became of a task.
+    /// Show what became of a task, fetch its result, or take its price back.
     Task(TaskArgs),
     /// Simulate a market with cheaters, and print what becomes of it.
     Simulate(crate::simulate::SimulateArgs),
@@ -375,6 +375,38 @@ pub enum TaskCommand {
         #[arg(long, env = "GRISTMILL_KEY_FILE", value_name = "FILE")]
         key_file: Option<PathBuf>,
     },
+    /// Fetch its result once more, hold it against the chain, and print what `run` would have printed.
+    Result {
+        /// Which one.
+        #[command(flatten)]
+        query: TaskQuery,
+        /// Put the result's files into this directory.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Take back what was paid for tasks whose time is up, if their scheduler does not. Twice is harmless.
+    Claim(ClaimArgs),
+}
+
+/// `gristmill task claim`.
+#[derive(Debug, Args)]
+pub struct ClaimArgs {
+    /// The tasks; or deals, which are all their tasks, also those that were never begun.
+    #[arg(required = true, value_name = "TASK|DEAL")]
+    pub ids: Vec<alloy_primitives::B256>,
+
+    /// Where they are to be found.
+    #[command(flatten)]
+    pub source: TaskSource,
+
+    /// A file with the private key that pays for the gas, as 64 hexadecimal digits: anybody's. Default: the first
+    /// development account.
+    #[arg(long, env = "GRISTMILL_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A task at a market.

@@ -85,7 +85,9 @@ fn asks_for_json(command: &Command) -> bool {
         Command::Task(args) => match &args.command {
             TaskCommand::Show(query)
             | TaskCommand::Why(query)
-            | TaskCommand::Logs { query, .. } => query.json,
+            | TaskCommand::Logs { query, .. }
+            | TaskCommand::Result { query, .. } => query.json,
+            TaskCommand::Claim(args) => args.json,
         },
         Command::Receipt(args) => match &args.command {
             Some(ReceiptCommand::Verify(verify)) => verify.json,

@@ -1,5 +1,8 @@
 //! `gristmill task`: what became of a task, as the chain and its scheduler tell.
 
+mod claim;
+mod result;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +10,7 @@ use std::time::Duration;
 use alloy_signer_local::PrivateKeySigner;
 use chain::{Task, TaskStatus};
 use futures::StreamExt;
-use primitives::TaskId;
+use primitives::{DealId, TaskId};
 use serde_json::json;
 use url::Url;
 use wire::ClientError;
@@ -22,7 +25,8 @@ use crate::purchase::Access;
 /// Answers a question about a task.
 ///
 /// # Errors
-/// GM-5004 no usable key, GM-5006 no market, GM-3102 the chain does not answer, GM-4103 no such task, GM-4104 no logs.
+/// GM-5004 no usable key, GM-5006 no market, GM-3102 the chain does not answer, GM-4103 no such task, GM-4104 no logs;
+/// results and claims have more.
 pub async fn task(command: TaskCommand) -> Result<(), Failure> {
     match command {
         TaskCommand::Show(query) => {
@@ -40,11 +44,14 @@ pub async fn task(command: TaskCommand) -> Result<(), Failure> {
         }
         TaskCommand::Logs { query, follow: false, key_file } => logs(&query, key_file).await,
         TaskCommand::Logs { query, follow: true, key_file } => follow(&query, key_file).await,
+        TaskCommand::Result { query, out } => result::result(&query, out).await,
+        TaskCommand::Claim(args) => claim::claim(args).await,
     }
 }
 
 /// What the chain and a scheduler know of a task.
 struct Known {
+    access: Access,
     task: TaskId,
     on_chain: Task,
     model: Option<TaskModel>,
@@ -65,7 +72,15 @@ impl Known {
                 .because("neither the chain nor a scheduler of this market knows it")
                 .fix("check the id, and that --market names the market it was bought at"));
         }
-        Ok(Self { task, on_chain, model })
+        Ok(Self { access, task, on_chain, model })
+    }
+
+    /// Its deal: the scheduler knows it before the chain does.
+    fn deal(&self) -> DealId {
+        match &self.model {
+            Some(model) if self.on_chain.deal.0.is_zero() => model.deal_id,
+            _ => self.on_chain.deal,
+        }
     }
 
     fn status(&self) -> &'static str {
@@ -106,7 +121,7 @@ impl Known {
         let on_chain = &self.on_chain;
         let chain = json!({
             "status": self.status(),
-            "deal": on_chain.deal.to_string(),
+            "deal": self.deal().to_string(),
             "contributors": on_chain.contributors.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "consensus": on_chain.consensus.to_string(),
             "digest": on_chain.digest.to_string(),
@@ -122,7 +137,7 @@ impl Known {
         let contributions = on_chain.contributors.len();
         let mut lines = vec![
             format!("task        {}", self.task),
-            format!("deal        {}", on_chain.deal),
+            format!("deal        {}", self.deal()),
             format!("on chain    {}, {contributions} contributions", self.status()),
         ];
         if !on_chain.results.is_empty() {

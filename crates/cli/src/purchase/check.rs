@@ -1,14 +1,19 @@
 //! Checking a downloaded result against the chain, and reading what is to be printed from it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use chain::Task;
 use primitives::{ResultDigest, TaskId};
 use sandbox::archive;
 
+use super::Access;
 use crate::failure::{Exit, Failure, OrFail};
 
 /// The most of a program's output that is printed; the archive has all of it.
 const OUTPUT_BYTES_MAX: u64 = 16 << 20;
+
+/// The largest result that is downloaded.
+const RESULT_BYTES_MAX: u64 = 2 << 30;
 
 /// What one task gave.
 pub struct TaskResult {
@@ -24,6 +29,42 @@ pub struct TaskResult {
     pub stderr: Vec<u8>,
     /// Names in the archive.
     pub files: Vec<String>,
+}
+
+impl Access {
+    /// Downloads what a completed task gave, and holds it against the chain; also where it was. Its files go to `out`, if
+    /// that is named.
+    ///
+    /// # Errors
+    /// GM-5101 it is not what the chain agreed on, GM-5102 it cannot be downloaded, GM-5007 there is no place for it.
+    pub async fn result(
+        &self,
+        task: TaskId,
+        index: u64,
+        on_chain: &Task,
+        out: Option<PathBuf>,
+    ) -> Result<(String, TaskResult), Failure> {
+        let location = location(&on_chain.results, task)?;
+        let dir = tempfile::tempdir().or_fail("GM-5007", Exit::Market, "no temporary directory")?;
+        let archive = dir.path().join("result.zip");
+        self.ipfs
+            .fetch_to_file(&location, &archive, RESULT_BYTES_MAX)
+            .await
+            .or_fail(
+                "GM-5102",
+                Exit::Market,
+                &format!("the result of task {task} cannot be downloaded"),
+            )
+            .map_err(|failure| {
+                failure.fix("see whether the market's gateway runs, and try again")
+            })?;
+        let digest = on_chain.digest;
+        let checked = tokio::task::spawn_blocking(move || {
+            unpacked(&archive, task, index, digest, out.as_deref())
+        });
+        let checked = checked.await.or_fail("GM-5007", Exit::Market, "the check was cut short")?;
+        Ok((location, checked?))
+    }
 }
 
 /// Where the chain says the result is.

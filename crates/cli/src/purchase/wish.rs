@@ -110,12 +110,16 @@ impl Program {
             return Ok(Self::Name(text.to_owned()));
         }
         let path = PathBuf::from(text);
-        let unreadable = format!("there is no program at {text}");
-        if is_tar(&path).or_fail("GM-5001", Exit::Usage, &unreadable)? {
-            let sha256 = sha256_of(&path).or_fail("GM-5001", Exit::Usage, &unreadable)?;
+        let unreadable = |error: std::io::Error| {
+            Failure::new("GM-5001", Exit::Usage, format!("there is no program at {text}"))
+                .because(error)
+                .fix("check the path: a .wasm file, or a .tar that docker save has written")
+        };
+        if is_tar(&path).map_err(unreadable)? {
+            let sha256 = sha256_of(&path).map_err(unreadable)?;
             return Ok(Self::Image { path, sha256 });
         }
-        let code = std::fs::read(&path).or_fail("GM-5001", Exit::Usage, &unreadable)?;
+        let code = std::fs::read(&path).map_err(unreadable)?;
         if !code.starts_with(b"\0asm") {
             return Err(Failure::new("GM-5002", Exit::Usage, format!("{text} is neither WebAssembly nor an image"))
                 .because("it does not start with the bytes \\0asm, and it is no tar as docker save writes it")
