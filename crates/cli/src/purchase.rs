@@ -6,6 +6,7 @@
 mod access;
 mod app;
 mod check;
+mod deal;
 mod settle;
 mod wish;
 
@@ -14,8 +15,8 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
-use chain::{Cursor, Wallet, deposit_and_match};
-use orders::{AppOrder, DatasetOrder, OrderKind, Quartet, RequestOrder, deal_id};
+use chain::Wallet;
+use orders::{AppOrder, OrderKind};
 use primitives::{CategoryId, Nrlc};
 use sandbox::Limits;
 use wire::market::{Order, OrderQuery, PageRequest, PartyFilter};
@@ -98,96 +99,6 @@ impl<'a> Purchase<'a> {
     /// If none will do: see [`offers::choose`].
     pub fn choose(&self) -> Result<Offer, Failure> {
         offers::choose(&self.offers, &self.wanted)
-    }
-
-    /// Signs the request, locks the money, makes the deal.
-    ///
-    /// # Errors
-    /// GM-2106 too little RLC, GM-3101 the hub refuses.
-    pub async fn buy(mut self, offer: &Offer) -> Result<Matched<'a>, Failure> {
-        let start = Instant::now();
-        let domain = self.access.client.domain();
-        let head = self.access.client.head().await.map_err(chain_silent)?;
-        let from = Cursor { number: head.number, hash: head.hash };
-        let mut request = self.request(offer);
-        let hash = request.hash(&domain);
-        request.sign = sign(self.wallet.signer(), hash.0)?;
-        let deal = deal_id(hash, U256::ZERO);
-        let quartet = Quartet {
-            app: self.app_order.clone(),
-            dataset: DatasetOrder::none(),
-            workerpool: offer.order.clone(),
-            request,
-        };
-        let missing = self.missing(offer).await?;
-        // In one transaction where the hub can: nothing is left in between for a crash to strand.
-        let matched = deposit_and_match(&self.wallet, missing, &quartet).await;
-        let receipt = matched.map_err(|error| {
-            if error.is_retryable() {
-                chain_silent(error)
-            } else {
-                Failure::new("GM-3101", Exit::Refused, "the hub refused to match the orders")
-                    .because(error)
-                    .fix("try again: the offer may have been taken or withdrawn meanwhile")
-            }
-        })?;
-        self.phases.push(("match", start.elapsed()));
-        Ok(Matched {
-            offer: offer.clone(),
-            deal,
-            deal_tx: receipt.hash,
-            match_gas: receipt.gas_used,
-            from,
-            matched_at: Instant::now(),
-            purchase: self,
-        })
-    }
-
-    fn request(&self, offer: &Offer) -> RequestOrder {
-        let requester = self.wallet.address();
-        RequestOrder {
-            app: self.app_order.app,
-            app_max_price: self.app_order.price,
-            workerpool: offer.order.workerpool,
-            workerpool_max_price: offer.order.price,
-            requester,
-            volume: self.wanted.tasks,
-            tag: self.app_order.tag,
-            category: U256::from(self.wish.category),
-            trust: self.wanted.trust,
-            beneficiary: requester,
-            params: self.params.to_text(),
-            salt: B256::random(),
-            ..RequestOrder::default()
-        }
-    }
-
-    /// How much must still be deposited.
-    async fn missing(&self, offer: &Offer) -> Result<Nrlc, Failure> {
-        let payer = self.wallet.address();
-        let client = &self.access.client;
-        let cost = self
-            .app_price()
-            .checked_add(offer.price())
-            .and_then(|price| price.checked_mul(self.wanted.tasks))
-            .unwrap_or(Nrlc::MAX);
-        let (account, purse) = tokio::try_join!(client.account(payer), client.rlc_balance(payer))
-            .map_err(chain_silent)?;
-        let missing = cost.saturating_sub(account.stake);
-        if missing > purse {
-            let short = missing.saturating_sub(purse);
-            return Err(Failure::new(
-                "GM-2106",
-                Exit::Refused,
-                format!("{payer} is {short} short"),
-            )
-            .because(format!(
-                "the deal costs {cost}; there are {} in the hub and {purse} in the account",
-                account.stake
-            ))
-            .fix(format!("send {short} to {payer}, or buy fewer or cheaper tasks")));
-        }
-        Ok(missing)
     }
 }
 

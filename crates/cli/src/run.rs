@@ -94,7 +94,9 @@ async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failu
     talk.say(format!("surety    {}", surety(wish.trust(), &offer)));
     talk.say(format!("limits    {}", purchase.limits().await?));
     let matched = purchase.buy(&offer).await?;
-    talk.say(format!("deal      {}", matched.deal()));
+    for deal in matched.deals() {
+        talk.say(format!("deal      {deal}"));
+    }
     if let Some(task) = matched.only_task() {
         talk.say(format!("task      {task}"));
     }

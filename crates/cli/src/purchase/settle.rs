@@ -11,6 +11,7 @@ use primitives::{DealId, Nrlc, ResultHash, TaskId};
 use wire::scheduler::TaskModel;
 
 use super::check::{TaskResult, location, unpacked};
+use super::deal::Part;
 use super::{Purchase, chain_silent};
 use crate::failure::{Exit, Failure, OrFail};
 use crate::offers::{Offer, Verdict};
@@ -29,10 +30,10 @@ const FETCH_AT_ONCE: usize = 16;
 /// A deal whose money is locked.
 pub struct Matched<'a> {
     pub(super) purchase: Purchase<'a>,
+    /// The offer that the last of the deals was made with; the others cost no less.
     pub(super) offer: Offer,
-    pub(super) deal: DealId,
-    pub(super) deal_tx: B256,
-    pub(super) match_gas: u64,
+    /// One deal as a rule.
+    pub(super) parts: Vec<Part>,
     pub(super) from: Cursor,
     pub(super) matched_at: Instant,
 }
@@ -61,14 +62,25 @@ struct Seen {
 }
 
 impl Matched<'_> {
-    /// The deal's id.
-    pub fn deal(&self) -> DealId {
-        self.deal
+    /// The deals: one, unless an order was used up in the middle.
+    pub fn deals(&self) -> impl Iterator<Item = DealId> {
+        self.parts.iter().map(|part| part.deal)
     }
 
     /// The task's id, if there is only one.
     pub fn only_task(&self) -> Option<TaskId> {
-        (self.purchase.wish.tasks == 1).then(|| task_id(self.deal, U256::ZERO))
+        let tasks = self.tasks();
+        tasks.keys().next().copied().filter(|_| tasks.len() == 1)
+    }
+
+    /// All tasks, with their indices in the request.
+    fn tasks(&self) -> BTreeMap<TaskId, u64> {
+        let of = |part: &Part| {
+            let deal = part.deal;
+            let indices = part.first..part.first.saturating_add(part.tasks);
+            indices.map(move |index| (task_id(deal, U256::from(index)), index))
+        };
+        self.parts.iter().flat_map(of).collect()
     }
 
     /// Watches the tasks until all are paid, downloads and checks the results.
@@ -77,9 +89,7 @@ impl Matched<'_> {
     /// The failure of the first task that failed (the program's own, GM-4101 too late), GM-5101 a result that is not what
     /// the chain agreed on.
     pub async fn outcome(mut self, talk: &Talk) -> Result<Outcome, Failure> {
-        let tasks: BTreeMap<TaskId, u64> = (0..u64::from(self.purchase.wish.tasks))
-            .map(|index| (task_id(self.deal, U256::from(index)), index))
-            .collect();
+        let tasks = self.tasks();
         let seen = self.settled(&tasks, talk).await?;
         self.purchase.phases.push(("settle", self.matched_at.elapsed()));
 
@@ -104,9 +114,15 @@ impl Matched<'_> {
                     .to_owned(),
             );
         }
+        notes.extend(self.parts.iter().skip(1).map(|part| {
+            let Part { deal, first, .. } = part;
+            format!("others used an order up meanwhile: from task {first} on it is deal {deal}")
+        }));
+        let (deal, deal_tx) =
+            self.parts.first().map(|part| (part.deal, part.tx)).unwrap_or_default();
         let receipt = Receipt {
-            deal: self.deal,
-            deal_tx: self.deal_tx,
+            deal,
+            deal_tx,
             app: self.purchase.app_order.app,
             workerpool: self.offer.workerpool(),
             trust: self.purchase.wish.trust.max(1),
@@ -291,7 +307,8 @@ impl Matched<'_> {
             .try_collect()
             .await
             .map_err(chain_silent)?;
-        let mut gas = vec![Gas { what: "match", transactions: 1, used: self.match_gas }];
+        let used = self.parts.iter().map(|part| part.gas_used).sum();
+        let mut gas = vec![Gas { what: "match", transactions: self.parts.len() as u64, used }];
         for what in ["initialize", "contribute", "reveal", "finalize"] {
             let of: Vec<u64> =
                 receipts.iter().filter(|(one, _)| *one == what).map(|(_, used)| *used).collect();

@@ -31,6 +31,7 @@ mod sweeping;
 mod task_questions;
 mod trust;
 mod upgraded_workers;
+mod used_up;
 mod worth;
 
 use std::path::{Path, PathBuf};
