@@ -37,6 +37,18 @@ pub struct Upload {
     pub callback_data: Bytes,
 }
 
+impl Upload {
+    /// Whether it names a stored file. The name comes from a worker and goes into JSON on the chain, where whoever paid reads
+    /// it: one that is no plain path would cost the result.
+    pub(crate) fn is_named(&self) -> bool {
+        const NAME_BYTES_MAX: usize = 128;
+        self.location.strip_prefix("/ipfs/").is_some_and(|name| {
+            let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            is_plain && !name.is_empty() && name.len() <= NAME_BYTES_MAX
+        })
+    }
+}
+
 /// One worker's part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {

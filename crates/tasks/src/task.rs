@@ -925,7 +925,7 @@ impl Task {
             if self.terms.callback {
                 self.digest.is_some_and(|digest| keccak256(&upload.callback_data) == digest.0)
             } else {
-                !upload.location.is_empty() && upload.callback_data.is_empty()
+                upload.is_named() && upload.callback_data.is_empty()
             }
         };
         let revealed =

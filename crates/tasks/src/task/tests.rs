@@ -657,6 +657,45 @@ fn an_upload_for_a_callback_must_fit_the_digest() {
 }
 
 #[test]
+fn an_upload_that_names_no_stored_file_is_none() {
+    let mut task = task(2);
+    run(
+        &mut task,
+        "0 noticed
+         0 initialized
+         0 contributed 1 A
+         0 contributed 2 A
+         0 consensus A
+         1 revealed 1 D
+         1 revealed 2 D",
+    );
+    let uploaded = |from, location: &str| Event::Uploaded {
+        worker: worker(from),
+        location: location.to_owned(),
+        callback_data: alloy_primitives::Bytes::new(),
+    };
+    let foul = [
+        "",
+        "/ipfs/",
+        "Qm",
+        "/ipfs/Qm\", \"storage\": \"none",
+        "https://elsewhere/Qm",
+        "/ipfs/../Qm",
+    ];
+    for location in foul {
+        let finalizes = |action: &Action| matches!(action, Action::Finalize { .. });
+        let done = task.apply(at(2), uploaded(1, location));
+        assert!(!done.iter().any(finalizes), "{location}");
+    }
+    // One of the others is enough.
+    let finalize = Action::Finalize {
+        location: "/ipfs/Qm".to_owned(),
+        callback_data: alloy_primitives::Bytes::new(),
+    };
+    assert_eq!(task.apply(at(3), uploaded(2, "/ipfs/Qm")), [finalize]);
+}
+
+#[test]
 fn a_lone_workers_task_is_settled_with_others_and_never_initialised_before() {
     check_batched(
         "0 noticed
