@@ -1,4 +1,4 @@
-//! The gateway (`/ipfs/{cid}`) and kubo's `add`.
+//! The gateway (`/ipfs/{cid}`), kubo's `add`, and the door for large files on bad lines (`parts`).
 
 use axum::Router;
 use axum::body::Body;
@@ -13,19 +13,20 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use crate::{AddOptions, Blobs, Error};
+use crate::{AddOptions, Added, Blobs, Error};
 
 /// Files in one request to add.
 const MAX_PARTS: usize = 1_000;
 
 impl Blobs {
-    /// `GET|HEAD /ipfs/{cid}` and `POST /api/v0/add`, without CORS.
+    /// `GET|HEAD /ipfs/{cid}`, `POST /api/v0/add` and `HEAD|PATCH /uploads/{id}`, without CORS.
     pub fn router(&self) -> Router {
         Router::new()
             .route("/ipfs/{cid}", get(serve))
             // Sizes are bounded per blob while streaming, not per body.
             .route("/api/v0/add", post(add).layer(DefaultBodyLimit::disable()))
             .with_state(self.clone())
+            .merge(crate::parts::router(self))
     }
 }
 
@@ -117,11 +118,13 @@ enum Wanted {
 }
 
 fn wanted_range(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
-    if headers.get(header::IF_RANGE).is_some_and(|seen| !matches(seen, etag)) {
+    // Here a weak tag, a date or a star is as good as none.
+    if headers.get(header::IF_RANGE).is_some_and(|seen| seen != etag) {
         return Wanted::All;
     }
-    match headers.get(header::RANGE).map(HeaderValue::to_str) {
-        Some(Ok(range)) => parse_range(range, size),
+    let mut ranges = headers.get_all(header::RANGE).iter();
+    match (ranges.next().map(HeaderValue::to_str), ranges.next()) {
+        (Some(Ok(range)), None) => parse_range(range, size),
         _ => Wanted::All,
     }
 }
@@ -198,10 +201,7 @@ async fn add(
         match blobs.add_with(reader(part), query.options()).await {
             Ok(added) => {
                 let cid = added.cid.to_string();
-                let name = if name.is_empty() { cid.clone() } else { name };
-                lines += &json!({ "Name": name, "Hash": cid, "Size": added.dag_size.to_string() })
-                    .to_string();
-                lines.push('\n');
+                lines += &told(if name.is_empty() { &cid } else { &name }, &added);
             }
             Err(error @ Error::TooLarge { .. }) => {
                 return refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string());
@@ -217,6 +217,12 @@ async fn add(
         return refused(StatusCode::BAD_REQUEST, "file argument 'path' is required");
     }
     ([(header::CONTENT_TYPE, "application/json")], lines).into_response()
+}
+
+/// What kubo says of a file that it added.
+pub(crate) fn told(name: &str, added: &Added) -> String {
+    let (cid, size) = (added.cid.to_string(), added.dag_size.to_string());
+    format!("{}\n", json!({ "Name": name, "Hash": cid, "Size": size }))
 }
 
 fn reader(part: Field<'_>) -> impl tokio::io::AsyncRead + Unpin {
@@ -291,6 +297,14 @@ mod tests {
         check("bytes=0-1,3-4", 10, &expect!["All"]);
         check("lines=0-1", 10, &expect!["All"]);
         check("bytes=x-", 10, &expect!["All"]);
+        check("bytes=--1", 10, &expect!["All"]);
+        check("bytes=-", 10, &expect!["All"]);
+        // Beyond what any number here holds.
+        check("bytes=0-99999999999999999999999999", 10, &expect!["All"]);
+        check("bytes=99999999999999999999999999-", 10, &expect!["All"]);
+        check("bytes=0-18446744073709551615", 10, &expect!["Part { first: 0, last: 9 }"]);
+        check("bytes=18446744073709551615-", 10, &expect!["Nothing"]);
+        check("bytes=-18446744073709551615", 10, &expect!["Part { first: 0, last: 9 }"]);
     }
 
     proptest! {

@@ -125,7 +125,7 @@ impl Blobs {
         self.inner().room.count(looked.bytes);
         let mut swept = Swept { blobs: looked.blobs, bytes: looked.bytes, ..Swept::default() };
         if !dry_run {
-            let gone = self.uploads().expire(now, ABANDONED_AFTER).await;
+            let gone = self.expire(now, ABANDONED_AFTER).await;
             swept.uploads = u64::try_from(gone).unwrap_or(u64::MAX);
         }
         let candidates = candidates(looked, policy);

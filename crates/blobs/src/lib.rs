@@ -9,20 +9,22 @@
 //!                    └────► temporary file ─► fsync ─► rename to its name   (already there: dropped)
 //! ```
 //!
-//! [`Blobs::router`] answers `GET|HEAD /ipfs/{cid}` and `POST /api/v0/add`. What is not here: directories, pinning by peers,
+//! [`Blobs::router`] answers `GET|HEAD /ipfs/{cid}`, `POST /api/v0/add` and `HEAD|PATCH /uploads/{id}`. What is not here: directories, pinning by peers,
 //! deals; who may add is the assembler's business, as is CORS.
 //!
 //! ```text
 //!   files/     what anybody added            results/   results of tasks, needed until a time
-//!   uploads/   what has come of uploads      incoming/  being written; emptied at the start      pins/  reasons
+//!   uploads/   results that come in parts    parcels/   files that do
+//!   incoming/  being written; emptied at the start      pins/  reasons
 //! ```
 //!
-//! **Layout:** `store` the files behind the names · `tree` names · `uploads` that go on after an interruption · `keep` what
-//! is kept and what goes · `room` how much may be written · `http` · `error`.
+//! **Layout:** `store` the files behind the names · `tree` names · `uploads` that go on after an interruption · `parts`
+//! their door · `keep` what is kept and what goes · `room` how much may be written · `http` · `error`.
 
 mod error;
 mod http;
 mod keep;
+mod parts;
 mod room;
 mod store;
 mod tree;

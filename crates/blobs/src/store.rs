@@ -3,7 +3,7 @@
 use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cid::Cid;
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use crate::error::{Error, failed};
 use crate::room::{LOOK_EVERY_BYTES, Limits, Room};
 use crate::tree::{CHUNK_BYTES, Layout, Tree};
-use crate::uploads::Uploads;
+use crate::uploads::{Uploads, Whole};
 
 /// A store of blobs in a directory. Cheap to clone; clones are the same store.
 #[derive(Clone)]
@@ -28,7 +28,10 @@ pub(crate) struct Inner {
     incoming: PathBuf,
     durable: bool,
     pub(crate) room: Arc<Room>,
+    /// Of results.
     uploads: Uploads,
+    /// Of files, from anybody.
+    parcels: Uploads,
     /// Held while a blob is put on its shelf, needed for longer, or taken off: so nothing is taken off in the moment in
     /// which somebody adds it again.
     pub(crate) shelves: Mutex<()>,
@@ -150,13 +153,16 @@ impl Blobs {
             std::fs::create_dir_all(dir).map_err(failed("making a directory"))?;
         }
         let room = Arc::new(Room::new(dir, limits));
-        let uploads = Uploads::within(&dir.join("uploads"), Arc::clone(&room))?;
+        let within = |name: &str, shelf| Uploads::within(&dir.join(name), Arc::clone(&room), shelf);
+        let uploads = within("uploads", Shelf::Results)?;
+        let parcels = within("parcels", Shelf::Files)?;
         let inner = Inner {
             dir: dir.to_owned(),
             incoming,
             durable,
             room,
             uploads,
+            parcels,
             shelves: Mutex::new(()),
             _temporary: temporary,
         };
@@ -168,9 +174,20 @@ impl Blobs {
         self.inner.room.limits().blob_bytes_max
     }
 
-    /// Uploads that may be interrupted and go on.
+    /// Uploads of results that may be interrupted and go on.
     pub fn uploads(&self) -> &Uploads {
         &self.inner.uploads
+    }
+
+    /// The same of files.
+    pub(crate) fn parcels(&self) -> &Uploads {
+        &self.inner.parcels
+    }
+
+    /// Gives up what nobody has gone on with for so long. Gives back how many uploads that were.
+    pub async fn expire(&self, now: SystemTime, abandoned_after: Duration) -> usize {
+        let results = self.uploads().expire(now, abandoned_after).await;
+        results + self.parcels().expire(now, abandoned_after).await
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -211,18 +228,27 @@ impl Blobs {
         self.receive(from, options, place).await
     }
 
-    /// Adds a finished upload, which is moved rather than copied.
+    /// Adds a finished upload of a result, which is moved rather than copied.
     ///
     /// # Errors
     /// The disk fails.
     pub async fn add_uploaded(
         &self,
-        uploaded: &crate::uploads::Whole,
+        uploaded: &Whole,
         needed_until: SystemTime,
     ) -> Result<Added, Error> {
+        self.shelve(uploaded, Place { shelf: Shelf::Results, needed_until }).await
+    }
+
+    /// The same of a file.
+    pub(crate) async fn add_parcel(&self, uploaded: &Whole) -> Result<Added, Error> {
+        let place = Place { shelf: Shelf::Files, needed_until: SystemTime::now() };
+        self.shelve(uploaded, place).await
+    }
+
+    async fn shelve(&self, uploaded: &Whole, place: Place) -> Result<Added, Error> {
         let file = File::open(uploaded.path()).await.map_err(failed("reading an upload"))?;
         let (cid, dag_size) = name_of(&file).await?;
-        let place = Place { shelf: Shelf::Results, needed_until };
         let arrived = Arrived::Upload(uploaded.path().to_owned());
         self.keep(&cid, place, arrived, file).await?;
         Ok(Added { cid, size: uploaded.size(), dag_size })

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The file's name holds all that must be known about it, so there is nothing beside it that could be lost or disagree.
-//! What was announced counts as used from the first byte. Who lets an upload lie loses it.
+//! Of a result, what was announced counts as used from the first byte; of a stranger's file, what has come. Who lets an
+//! upload lie loses it.
 //!
 //! Not here: who may upload, and what becomes of a whole upload.
 
@@ -14,6 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -77,6 +79,7 @@ pub struct Uploads {
 struct Inner {
     dir: PathBuf,
     room: Arc<Room>,
+    shelf: Shelf,
     open: Mutex<HashMap<Key, Arc<Slot>>>,
     finished: Mutex<VecDeque<(Key, Announced, String)>>,
 }
@@ -85,6 +88,8 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     announced: Announced,
+    /// Bytes of the store's room that it holds.
+    held: AtomicU64,
     /// Cancelled by a sender that comes anew: of a connection that died without a word nobody hears.
     current: Mutex<CancellationToken>,
     turn: tokio::sync::Mutex<()>,
@@ -127,24 +132,24 @@ impl Uploads {
     /// # Errors
     /// The directory cannot be made or read.
     pub fn open(dir: &Path, limits: Limits) -> Result<Self, Error> {
-        Self::within(dir, Arc::new(Room::new(dir, limits)))
+        Self::within(dir, Arc::new(Room::new(dir, limits)), Shelf::Results)
     }
 
-    pub(crate) fn within(dir: &Path, room: Arc<Room>) -> Result<Self, Error> {
+    pub(crate) fn within(dir: &Path, room: Arc<Room>, shelf: Shelf) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(failed("making a directory"))?;
         let mut open = HashMap::new();
         for entry in std::fs::read_dir(dir).map_err(failed("reading uploads"))? {
             let entry = entry.map_err(failed("reading uploads"))?;
             match entry.file_name().to_str().and_then(read_name) {
                 Some((key, announced)) if open.len() < OPEN_MAX => {
-                    room.promise(announced.size);
-                    open.insert(key, Arc::new(Slot::new(announced)));
+                    let here = entry.metadata().map_err(failed("reading uploads"))?.len();
+                    open.insert(key, Arc::new(Slot::new(announced, shelf, here, &room)));
                 }
                 _ => std::fs::remove_file(entry.path()).map_err(failed("tidying up"))?,
             }
         }
         let finished = Mutex::default();
-        let inner = Inner { dir: dir.to_owned(), room, open: Mutex::new(open), finished };
+        let inner = Inner { dir: dir.to_owned(), room, shelf, open: Mutex::new(open), finished };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -185,12 +190,16 @@ impl Uploads {
         if let Some(word) = self.said_of(key, announced) {
             return Ok(Part::Known(word));
         }
+        // Given up while this sender waited: what it wrote now nobody would ever tidy up.
+        if !self.inner.open.lock().get(&key).is_some_and(|open| Arc::ptr_eq(open, &slot)) {
+            return Err(Error::Misplaced { offset: 0 });
+        }
         let path = self.path(key, announced);
         let here = length(&path).await?;
         if offset != here {
             return Err(Error::Misplaced { offset: here });
         }
-        let reached = self.write(&path, here, announced, from, &mine).await?;
+        let reached = self.write(&path, here, &slot, from, &mine).await?;
         if reached < announced.size {
             return Ok(Part::UpTo(reached));
         }
@@ -247,12 +256,10 @@ impl Uploads {
         if open.len() >= OPEN_MAX {
             return Err(Error::Full { reason: "too many uploads are open" });
         }
-        self.inner.room.check(Shelf::Results, announced.size)?;
-        let slot = open.entry(key).or_insert_with(|| {
-            self.inner.room.promise(announced.size);
-            Arc::new(Slot::new(announced))
-        });
-        Ok(Arc::clone(slot))
+        let Inner { room, shelf, .. } = &*self.inner;
+        room.check(*shelf, announced.size)?;
+        let slot = open.entry(key);
+        Ok(Arc::clone(slot.or_insert_with(|| Arc::new(Slot::new(announced, *shelf, 0, room)))))
     }
 
     /// Writes what comes behind what is here; gives back how much is here then.
@@ -260,10 +267,15 @@ impl Uploads {
         &self,
         path: &Path,
         offset: u64,
-        announced: Announced,
+        slot: &Slot,
         mut from: impl AsyncRead + Unpin,
         mine: &CancellationToken,
     ) -> Result<u64, Error> {
+        let (announced, Inner { room, shelf, .. }) = (slot.announced, &*self.inner);
+        if offset < announced.size {
+            // Its own bytes are promised already.
+            room.check(*shelf, 0)?;
+        }
         let writing = failed("writing an upload");
         let options = std::fs::OpenOptions::new().create(true).append(true).clone();
         let mut file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(&writing)?;
@@ -281,9 +293,9 @@ impl Uploads {
             }
             file.write_all(&piece[..read]).await.map_err(&writing)?;
             reached += read as u64;
+            slot.hold_up_to(reached, room);
             if reached - looked_at >= LOOK_EVERY_BYTES {
-                // Its own bytes are promised already.
-                self.inner.room.check(Shelf::Results, 0)?;
+                room.check(*shelf, 0)?;
                 looked_at = reached;
             }
         };
@@ -299,20 +311,36 @@ impl Uploads {
             }
             _ => {}
         }
-        if self.inner.open.lock().remove(&key).is_some() {
-            self.inner.room.released(announced.size);
+        if let Some(slot) = self.inner.open.lock().remove(&key) {
+            self.inner.room.released(slot.held.load(Ordering::Relaxed));
         }
     }
 
-    fn path(&self, key: Key, announced: Announced) -> PathBuf {
+    /// Where what has come of an upload is, as long as it is open.
+    pub fn path(&self, key: Key, announced: Announced) -> PathBuf {
         let (key, sha256) = (hex(&key), hex(&announced.sha256));
         self.inner.dir.join(format!("{key}-{}-{sha256}", announced.size))
     }
 }
 
 impl Slot {
-    fn new(announced: Announced) -> Self {
-        Self { announced, current: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    fn new(announced: Announced, shelf: Shelf, here: u64, room: &Room) -> Self {
+        let (held, current, turn) = (AtomicU64::new(0), Mutex::default(), Default::default());
+        let slot = Self { announced, held, current, turn };
+        let promised = match shelf {
+            // Who sends it was let in, and has computed it already: what was begun is to end well.
+            Shelf::Results => announced.size,
+            // Anybody may announce anything.
+            Shelf::Files => here,
+        };
+        slot.hold_up_to(promised, room);
+        slot
+    }
+
+    /// Holds so much of the room at least.
+    fn hold_up_to(&self, bytes: u64, room: &Room) {
+        let before = self.held.fetch_max(bytes, Ordering::Relaxed);
+        room.promise(bytes.saturating_sub(before));
     }
 }
 
@@ -343,7 +371,7 @@ async fn sha256_of(path: &Path) -> Result<[u8; 32], Error> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -357,7 +385,7 @@ fn read_name(name: &str) -> Option<(Key, Announced)> {
     Some((unhex(key)?, announced))
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     if text.len() != 64 || !text.is_ascii() {
         return None;
     }

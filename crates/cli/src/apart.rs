@@ -460,10 +460,10 @@ impl Place {
         dir: Option<&DataDir>,
         scratch: &tempfile::TempDir,
     ) -> Result<results::Remote, Failure> {
-        let spool = dir.map_or(scratch.path(), DataDir::path).join("spool");
+        let root = dir.map_or(scratch.path(), DataDir::path);
         let uploads = uploads(dir, scratch)?;
         tokio::spawn(keeper::keep_uploads(uploads.clone(), self.stop.clone()));
-        results::Remote::new(self.gateway_client()?, uploads, spool).or_fail(
+        results::Remote::new(self.gateway_client()?, uploads, root).or_fail(
             "GM-6003",
             Exit::Market,
             "the directory of results on their way cannot be used",

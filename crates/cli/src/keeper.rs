@@ -281,14 +281,15 @@ fn known<T>(read: chain::Result<T>) -> chain::Result<Option<T>> {
     }
 }
 
-/// Sweeps now and then, until the stop. Without a keeper it only counts, and the store refuses when it is full.
+/// Sweeps now and then, until the stop. Without a keeper it only counts and gives up what was begun to be uploaded, and the
+/// store refuses when it is full.
 pub(crate) async fn keep(
     blobs: Blobs,
     keeper: impl Future<Output = Option<MarketKeeper>>,
     keeping: Keeping,
     stop: CancellationToken,
 ) {
-    let work = async {
+    let sweeping = async {
         if let Err(error) = blobs.count().await {
             tracing::warn!(%error, "the store of blobs cannot be counted");
         }
@@ -304,7 +305,9 @@ pub(crate) async fn keep(
             }
         }
     };
-    let _: Option<()> = stop.run_until_cancelled(work).await;
+    let expiring = give_up(|| blobs.expire(SystemTime::now(), ABANDONED_AFTER));
+    let work = async { futures::join!(sweeping, expiring) };
+    let _: Option<((), ())> = stop.run_until_cancelled(work).await;
 }
 
 /// Whom settings name to ask, as soon as they answer; nobody if they name nobody.
@@ -320,16 +323,18 @@ pub(crate) async fn configured(settings: Settings, blobs: Blobs) -> Option<Marke
 
 /// Gives up uploads that nobody goes on with, until the stop.
 pub(crate) async fn keep_uploads(uploads: Uploads, stop: CancellationToken) {
-    let work = async {
-        loop {
-            let gone = uploads.expire(SystemTime::now(), ABANDONED_AFTER).await;
-            if gone > 0 {
-                tracing::info!(gone, "uploads were given up");
-            }
-            tokio::time::sleep(SWEEP_EVERY).await;
-        }
-    };
+    let work = give_up(|| uploads.expire(SystemTime::now(), ABANDONED_AFTER));
     let _: Option<()> = stop.run_until_cancelled(work).await;
+}
+
+async fn give_up<F: Future<Output = usize>>(expire: impl Fn() -> F) {
+    loop {
+        let gone = expire().await;
+        if gone > 0 {
+            tracing::info!(gone, "uploads were given up");
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
+    }
 }
 
 #[cfg(test)]

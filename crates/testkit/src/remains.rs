@@ -31,7 +31,7 @@ fn belongs(service: &str, path: &str) -> bool {
         "chain" => path.starts_with("chain/"),
         "gateway" => path.starts_with("blobs/") && !path.contains("/incoming/"),
         // Uploads that broke off are kept for a day, to go on where they were.
-        "scheduler" => path.starts_with("uploads/"),
+        "scheduler" => path.starts_with("uploads/") || path == "uploads.secret",
         "vault" => path == "storage.key",
         // Programs, as fetched and as compiled.
         _ => path.starts_with("work/programs/") || path.starts_with("sandbox/programs/"),

@@ -23,6 +23,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A call over HTTP that did not bring what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// The answer ended before its end.
+    #[error("{origin} broke off")]
+    Cut {
+        /// Who was asked.
+        origin: String,
+    },
     /// Nobody answered, or the connection broke.
     #[error("no answer from {origin}")]
     Connection {
@@ -74,7 +80,7 @@ impl ClientError {
     /// Whether the same call may work later without any change.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connection { .. } => true,
+            Self::Connection { .. } | Self::Cut { .. } => true,
             Self::Refused { status, .. } => *status >= 500 || *status == 429 || *status == 408,
             Self::Unreadable { .. }
             | Self::TooLarge { .. }
@@ -193,6 +199,10 @@ impl Http {
 
     pub(crate) fn connection(&self, source: reqwest::Error) -> ClientError {
         ClientError::Connection { origin: self.origin.to_string(), source }
+    }
+
+    pub(crate) fn cut(&self) -> ClientError {
+        ClientError::Cut { origin: self.origin.to_string() }
     }
 
     pub(crate) fn unreadable(&self, reason: impl Into<String>) -> ClientError {

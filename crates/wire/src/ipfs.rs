@@ -4,21 +4,31 @@
 //! that needs certainty compares a digest; this client only bounds how much it takes.
 
 use std::path::Path;
+use std::time::Duration;
 
+use alloy_primitives::{B256, hex};
 use bytes::Bytes;
 use futures::StreamExt;
 use reqwest::multipart::{Form, Part};
-use reqwest::{Body, Method, RequestBuilder};
+use reqwest::{Body, Method, RequestBuilder, StatusCode};
+use ring::digest::{Context, SHA256};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 use url::Url;
 
 use crate::http::{ClientError, Http};
 use crate::json::Fields;
+use crate::parts::{Parcel, Sending};
+use crate::resume::Mark;
 
 /// The largest answer to an add: one line for each file and folder.
 const ADD_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How long a download is tried that does not get on: a gateway that is started anew takes no longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +71,47 @@ impl IpfsClient {
 
     /// Stores a file, streaming it.
     pub async fn add_file(&self, path: &Path) -> Result<Stored, ClientError> {
-        let unusable = |source| ClientError::File { path: path.display().to_string(), source };
+        let unusable = |source| unusable(path, source);
         let file = tokio::fs::File::open(path).await.map_err(unusable)?;
         let length = file.metadata().await.map_err(unusable)?.len();
         let name = path.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy());
         let body = Body::wrap_stream(ReaderStream::new(file));
         self.add(&name, Part::stream_with_length(body, length)).await
+    }
+
+    /// Stores what is there of a file, in parts, from where an earlier attempt under the same `secret` ended. Nothing if more
+    /// of it is still to come. Small files, and gateways that do not know parts, get the whole in one piece once it is there.
+    ///
+    /// `secret` is the sender's own: the upload's name is made of it and of the content, so that nobody else who knows the
+    /// content can interfere.
+    ///
+    /// # Errors
+    /// The connection breaks, the gateway refuses, or the file cannot be read. What has arrived stays there.
+    pub async fn add_parcel(
+        &self,
+        parcel: &Parcel,
+        secret: &B256,
+        there_bytes: u64,
+    ) -> Result<Option<Stored>, ClientError> {
+        let is_whole = there_bytes >= parcel.size_bytes();
+        let Some(sha256) = parcel.sha256() else {
+            let all = is_whole.then(|| self.add_file(parcel.path()));
+            return futures::future::OptionFuture::from(all).await.transpose();
+        };
+        let path = format!("/uploads/{}", name_of(secret, sha256));
+        let sending = Sending { http: &self.http, path, token: None, parcel, sha256 };
+        match sending.send(there_bytes).await {
+            Ok(None) => Ok(None),
+            Ok(Some(answer)) => {
+                let body = self.http.body(answer, ADD_ANSWER_BYTES_MAX).await?;
+                self.read_added(&body).map(Some)
+            }
+            // It has no such door, or no place for one more.
+            Err(ClientError::Refused { status: 404 | 405 | 501 | 507, .. }) if is_whole => {
+                self.add_file(parcel.path()).await.map(Some)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The content, at most `limit_bytes` of it: more is an error. `location` is `/ipfs/<cid>`, with or without a path
@@ -78,30 +123,69 @@ impl IpfsClient {
         self.http.body(answer, limit).await
     }
 
-    /// The content into a file, which is created or overwritten; gives back how many bytes it has. After an error the
-    /// file is incomplete.
+    /// The content into a file, which is created or overwritten; gives back how many bytes it has. After a cut line, or while
+    /// the gateway is started anew, it goes on where it was. After an error the file is incomplete.
     pub async fn fetch_to_file(
         &self,
         location: &str,
         path: &Path,
         limit_bytes: u64,
     ) -> Result<u64, ClientError> {
-        let unusable = |source| ClientError::File { path: path.display().to_string(), source };
-        let answer = self.http.send(self.get(location)?).await?;
-        self.check_length(&answer, limit_bytes)?;
-        let mut file = tokio::fs::File::create(path).await.map_err(unusable)?;
+        let mut download = Download::create(path, limit_bytes).await?;
+        let (mut since, mut pause, mut furthest) = (Instant::now(), PAUSE_MIN, 0);
+        loop {
+            let error = match self.go_on(location, &mut download).await {
+                Ok(()) => return Ok(download.written),
+                Err(error) => error,
+            };
+            if download.written > furthest {
+                (since, pause, furthest) = (Instant::now(), PAUSE_MIN, download.written);
+            }
+            if !error.is_retryable() || since.elapsed() >= PATIENCE {
+                return Err(error);
+            }
+            tracing::debug!(%error, furthest, "downloading again in {pause:?}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Fetches what is missing.
+    async fn go_on(&self, location: &str, download: &mut Download<'_>) -> Result<(), ClientError> {
+        let from = download.written;
+        let known = download.mark.take().filter(|_| from > 0);
+        let asked = known.as_ref().map(|mark| mark.ask(from)).unwrap_or_default();
+        let answer = match self.http.send(self.get(location)?.headers(asked)).await {
+            Ok(answer) => answer,
+            // Of that range there is nothing: the next attempt is for the whole.
+            Err(ClientError::Refused { status: 416, .. }) if known.is_some() => {
+                return Err(self.http.cut());
+            }
+            Err(error) => {
+                download.mark = known;
+                return Err(error);
+            }
+        };
+        match known.filter(|mark| mark.goes_on(answer.status(), answer.headers(), from)) {
+            Some(mark) => download.mark = Some(mark),
+            None if answer.status() == StatusCode::PARTIAL_CONTENT => return Err(self.http.cut()),
+            None => {
+                self.check_length(&answer, download.limit_bytes)?;
+                download.mark = Mark::of(answer.headers(), false);
+                download.begin_anew().await?;
+            }
+        }
         let mut chunks = answer.bytes_stream();
-        let mut written = 0u64;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|source| self.http.connection(source))?;
-            written = written.saturating_add(chunk.len() as u64);
-            if written > limit_bytes {
-                return Err(self.http.too_large(limit_bytes));
+            if !download.write(&chunk).await? {
+                return Err(self.http.too_large(download.limit_bytes));
             }
-            file.write_all(&chunk).await.map_err(unusable)?;
         }
-        file.flush().await.map_err(unusable)?;
-        Ok(written)
+        let flushed = download.file.flush().await;
+        flushed.map_err(|source| unusable(download.path, source))?;
+        let is_all = download.mark.as_ref().is_none_or(|mark| mark.is_all(download.written));
+        if is_all { Ok(()) } else { Err(self.http.cut()) }
     }
 
     /// Whether the gateway has that content.
@@ -151,6 +235,57 @@ impl IpfsClient {
         }
         Ok(())
     }
+}
+
+/// A file that is being filled.
+struct Download<'a> {
+    path: &'a Path,
+    file: tokio::fs::File,
+    written: u64,
+    limit_bytes: u64,
+    /// Of what is in the file.
+    mark: Option<Mark>,
+}
+
+impl<'a> Download<'a> {
+    async fn create(path: &'a Path, limit_bytes: u64) -> Result<Self, ClientError> {
+        let file = tokio::fs::File::create(path).await;
+        let file = file.map_err(|source| unusable(path, source))?;
+        Ok(Self { path, file, written: 0, limit_bytes, mark: None })
+    }
+
+    async fn begin_anew(&mut self) -> Result<(), ClientError> {
+        self.written = 0;
+        let emptied = async {
+            self.file.set_len(0).await?;
+            self.file.rewind().await
+        };
+        emptied.await.map(drop).map_err(|source| unusable(self.path, source))
+    }
+
+    /// `false` if that is more than is allowed.
+    async fn write(&mut self, chunk: &[u8]) -> Result<bool, ClientError> {
+        let reached = self.written.saturating_add(chunk.len() as u64);
+        if reached > self.limit_bytes {
+            return Ok(false);
+        }
+        let written = self.file.write_all(chunk).await;
+        written.map_err(|source| unusable(self.path, source))?;
+        self.written = reached;
+        Ok(true)
+    }
+}
+
+fn unusable(path: &Path, source: std::io::Error) -> ClientError {
+    ClientError::File { path: path.display().to_string(), source }
+}
+
+/// What an upload is called.
+fn name_of(secret: &B256, sha256: B256) -> String {
+    let mut hash = Context::new(&SHA256);
+    hash.update(secret.as_slice());
+    hash.update(sha256.as_slice());
+    hex::encode(hash.finish())
 }
 
 /// A location comes from the chain, written by strangers: only paths below `/ipfs/` are asked for.

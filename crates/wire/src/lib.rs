@@ -17,6 +17,7 @@
 //! | [`serve`] | listening: limits of time, size and number for all of them | `cli` |
 //! | [`description`] | what a market at an origin consists of | `cli` |
 //! | [`multiaddr`] | where content is, as the chain keeps it | – |
+//! | [`resume`] | downloads that go on after a cut line | – |
 //! | [`params`] | the JSON inside a request order | – |
 //!
 //! What is not here: rules (`orders`, `tasks`, `verdict`), the chain's JSON-RPC (`chain`, `devchain`), storage.
@@ -36,6 +37,8 @@ pub mod market;
 pub mod multiaddr;
 pub mod openapi;
 pub mod params;
+mod parts;
+pub mod resume;
 pub mod scheduler;
 mod seats;
 pub mod serve;

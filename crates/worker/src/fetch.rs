@@ -3,7 +3,8 @@
 //! `/ipfs/<cid>`, or `/p2p/<cid>` as assets are registered by the official client, means the gateway. Any other address is a URL, and only public hosts are asked ([`crate::address`]): a
 //! host's name is resolved here and the connection goes to the very addresses that were judged, so a name that answers
 //! differently the second time gains nothing. Every redirect is judged like the first address. Size and time are bounded,
-//! and the file is hashed as it passes. What is packed stays packed: nothing here unpacks what a stranger sends.
+//! and the file is hashed as it passes. After a cut line it goes on where it was, if it is certain that the rest is of the same
+//! file ([`wire::resume`]), and from the start otherwise. What is packed stays packed: nothing here unpacks what a stranger sends.
 
 use std::error::Error as _;
 use std::io;
@@ -17,10 +18,12 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode as S};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
+use tokio::fs::File;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use url::{Host, Url};
+use wire::resume::Mark;
 
 use crate::address::is_public;
 
@@ -28,7 +31,10 @@ const REDIRECTS_MAX: usize = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest pause within an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-const ATTEMPTS: u32 = 3;
+/// Attempts in a row that bring nothing more.
+const IDLE_ATTEMPTS: u32 = 3;
+/// Attempts in all.
+const ATTEMPTS: u32 = 20;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// A file that cannot be had.
@@ -135,26 +141,34 @@ impl Fetcher {
         })
     }
 
-    /// Fetches into a file, which is created or overwritten. After an error it is incomplete or missing.
+    /// Fetches into a file, which is created or overwritten. After an error it is incomplete or missing. `expected` is the
+    /// SHA-256 that the caller will demand: with it a cut line is gone on with where a server does not name its versions.
     pub(crate) async fn to_file(
         &self,
         from: &str,
         path: &Path,
         allowance: Allowance,
+        expected: Option<B256>,
     ) -> Result<Fetched, FetchError> {
         let url = self.url(from)?;
         let fetching = async {
-            let mut attempt = 1;
-            loop {
-                match self.attempt(&url, path, allowance.bytes).await {
-                    Err(error) if error.is_passing() && attempt < ATTEMPTS => {
-                        tracing::debug!(%url, %error, attempt, "fetching again");
-                        tokio::time::sleep(RETRY_PAUSE * attempt).await;
-                        attempt += 1;
-                    }
-                    done => return done,
+            let mut half = Half::create(path, allowance.bytes, expected).await?;
+            let (mut idle, mut furthest) = (0, 0);
+            for attempt in 1.. {
+                let error = match self.go_on(&url, &mut half).await {
+                    Ok(()) if half.is_another() => half.mistrust(),
+                    Ok(()) => break,
+                    Err(error) => error,
+                };
+                idle = if half.bytes > furthest { 1 } else { idle + 1 };
+                furthest = furthest.max(half.bytes);
+                if !error.is_passing() || idle >= IDLE_ATTEMPTS || attempt >= ATTEMPTS {
+                    return Err(error);
                 }
+                tracing::debug!(%url, %error, attempt, furthest, "fetching again");
+                tokio::time::sleep(RETRY_PAUSE * idle).await;
             }
+            Ok(half.fetched())
         };
         let late = || FetchError::TooSlow(allowance.time.as_secs());
         tokio::time::timeout(allowance.time, fetching).await.map_err(|_| late())?
@@ -173,15 +187,33 @@ impl Fetcher {
         Url::parse(from).map_err(|_| FetchError::Unusable)
     }
 
-    async fn attempt(&self, url: &Url, path: &Path, limit: u64) -> Result<Fetched, FetchError> {
-        let answer = self.open(url.clone()).await?;
-        save(answer, path, limit).await
-    }
-
-    async fn open(&self, url: Url) -> Result<Response, FetchError> {
-        let answer = self.ask(url, HeaderMap::new()).await?;
+    /// Fetches what is missing.
+    async fn go_on(&self, url: &Url, half: &mut Half) -> Result<(), FetchError> {
+        let from = half.bytes;
+        let known = half.mark.take().filter(|_| from > 0);
+        let asked = known.as_ref().map(|mark| mark.ask(from)).unwrap_or_default();
+        let answer = match self.ask(url.clone(), asked).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                half.mark = known;
+                return Err(error);
+            }
+        };
         let status = answer.status();
-        if status.is_success() { Ok(answer) } else { Err(FetchError::Status(status.as_u16())) }
+        match known {
+            Some(mark) if mark.goes_on(status, answer.headers(), from) => half.mark = Some(mark),
+            // It is for the whole that the next attempt asks.
+            Some(_) if matches!(status, S::PARTIAL_CONTENT | S::RANGE_NOT_SATISFIABLE) => {
+                return Err(cut());
+            }
+            known if !status.is_success() => {
+                half.mark = known;
+                return Err(FetchError::Status(status.as_u16()));
+            }
+            _ if status == S::PARTIAL_CONTENT => return Err(FetchError::Status(status.as_u16())),
+            _ => half.begin_anew(&answer).await?,
+        }
+        half.fill(answer).await
     }
 
     /// What an address answers, good or bad, after all redirects. What lets somebody in goes to the first origin only.
@@ -276,7 +308,6 @@ pub(crate) fn failed(error: &reqwest::Error) -> FetchError {
 }
 
 fn redirected(answer: &Response) -> Option<String> {
-    use StatusCode as S;
     let moved = [
         S::MOVED_PERMANENTLY,
         S::FOUND,
@@ -288,27 +319,81 @@ fn redirected(answer: &Response) -> Option<String> {
     target.flatten().and_then(|target| target.to_str().ok()).map(str::to_owned)
 }
 
-async fn save(answer: Response, path: &Path, limit: u64) -> Result<Fetched, FetchError> {
-    let disk = |error: io::Error| FetchError::Disk(error.to_string());
-    if answer.content_length().is_some_and(|length| length > limit) {
-        return Err(FetchError::TooLarge(limit));
+fn cut() -> FetchError {
+    FetchError::Connection("it broke off".to_owned())
+}
+
+fn disk(error: io::Error) -> FetchError {
+    FetchError::Disk(error.to_string())
+}
+
+/// A file that is being fetched.
+struct Half {
+    file: BufWriter<File>,
+    hash: Sha256,
+    bytes: u64,
+    limit: u64,
+    /// Of what is in the file.
+    mark: Option<Mark>,
+    expected: Option<B256>,
+    /// Whether it was put together of several answers.
+    is_spliced: bool,
+}
+
+impl Half {
+    async fn create(path: &Path, limit: u64, expected: Option<B256>) -> Result<Self, FetchError> {
+        let file = File::create(path).await.map_err(disk)?;
+        let file = BufWriter::with_capacity(64 << 10, file);
+        let (hash, mark) = (Sha256::new(), None);
+        Ok(Self { file, hash, bytes: 0, limit, mark, expected, is_spliced: false })
     }
-    let file = tokio::fs::File::create(path).await.map_err(disk)?;
-    let mut file = tokio::io::BufWriter::with_capacity(64 << 10, file);
-    let mut chunks = answer.bytes_stream();
-    let mut hash = Sha256::new();
-    let mut bytes = 0_u64;
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| failed(&error))?;
-        bytes = bytes.saturating_add(chunk.len() as u64);
-        if bytes > limit {
-            return Err(FetchError::TooLarge(limit));
+
+    /// Forgets what has come: that answer is the whole.
+    async fn begin_anew(&mut self, answer: &Response) -> Result<(), FetchError> {
+        if answer.content_length().is_some_and(|length| length > self.limit) {
+            return Err(FetchError::TooLarge(self.limit));
         }
-        hash.update(&chunk);
-        file.write_all(&chunk).await.map_err(disk)?;
+        self.mark = Mark::of(answer.headers(), self.expected.is_some());
+        (self.hash, self.bytes, self.is_spliced) = (Sha256::new(), 0, false);
+        // Seeking writes what is buffered, so what is to go goes after it.
+        self.file.rewind().await.map(drop).map_err(disk)?;
+        self.file.get_mut().set_len(0).await.map_err(disk)
     }
-    file.flush().await.map_err(disk)?;
-    Ok(Fetched { sha256: B256::from_slice(&hash.finalize()), bytes })
+
+    async fn fill(&mut self, answer: Response) -> Result<(), FetchError> {
+        self.is_spliced |= self.bytes > 0;
+        let mut chunks = answer.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| failed(&error))?;
+            let bytes = self.bytes.saturating_add(chunk.len() as u64);
+            if bytes > self.limit {
+                return Err(FetchError::TooLarge(self.limit));
+            }
+            self.file.write_all(&chunk).await.map_err(disk)?;
+            self.hash.update(&chunk);
+            self.bytes = bytes;
+        }
+        self.file.flush().await.map_err(disk)?;
+        let is_all = self.mark.as_ref().is_none_or(|mark| mark.is_all(self.bytes));
+        if is_all { Ok(()) } else { Err(cut()) }
+    }
+
+    /// Whether it was put together, and is not what is expected.
+    fn is_another(&self) -> bool {
+        let is_expected = |expected| self.fetched().sha256 == expected;
+        self.is_spliced && !self.expected.is_none_or(is_expected)
+    }
+
+    /// From now on only whole files are believed.
+    fn mistrust(&mut self) -> FetchError {
+        (self.mark, self.expected) = (None, None);
+        FetchError::Connection("its parts do not fit together".to_owned())
+    }
+
+    fn fetched(&self) -> Fetched {
+        let sha256 = B256::from_slice(&self.hash.clone().finalize());
+        Fetched { sha256, bytes: self.bytes }
+    }
 }
 
 #[cfg(test)]

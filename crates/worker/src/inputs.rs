@@ -95,8 +95,10 @@ async fn fetch(facts: &Facts, space: &Space, fetcher: &Fetcher) -> Result<Inputs
         let from = address_of(&dataset.multiaddr).ok_or_else(|| {
             Trouble::Dataset("its address is neither text nor a content id".to_owned())
         })?;
+        let (to, expected) = (inputs.dir.join(name), dataset.checksum);
+        let expected = Some(expected).filter(|expected| !expected.is_zero());
         let fetched = fetcher
-            .to_file(&from, &inputs.dir.join(name), allowance(left, began))
+            .to_file(&from, &to, allowance(left, began), expected)
             .await
             .map_err(Trouble::DatasetFetch)?;
         if !dataset.checksum.is_zero() && fetched.sha256 != dataset.checksum {
@@ -110,7 +112,8 @@ async fn fetch(facts: &Facts, space: &Space, fetcher: &Fetcher) -> Result<Inputs
         // The same URL twice is the same file.
         if !inputs.names.contains(&name) {
             let path = inputs.dir.join(&name);
-            let fetched = fetcher.to_file(url, &path, allowance(left, began)).await;
+            let expected = named_sha256(url).and_then(|named| named.parse().ok());
+            let fetched = fetcher.to_file(url, &path, allowance(left, began), expected).await;
             let shown = || url.chars().take(200).collect();
             let fetched = fetched.map_err(|error| Trouble::Input { url: shown(), error })?;
             if named_sha256(url).is_some_and(|named| !is_sha256(named, &fetched.sha256)) {

@@ -220,7 +220,9 @@ impl Programs {
     ) -> Result<(), Trouble> {
         let from: String = program.address.chars().take(200).collect();
         let part = path.with_extension("part");
-        let fetched = self.fetcher.to_file(&program.address, &part, allowance).await;
+        let checked_here = program.kind == Kind::Wasm && !program.checksum.is_zero();
+        let expected = checked_here.then_some(program.checksum);
+        let fetched = self.fetcher.to_file(&program.address, &part, allowance, expected).await;
         let fetched = fetched.map_err(|error| match error {
             FetchError::TooLarge(_) if program.kind == Kind::Container && self.images.is_none() => {
                 let no_images = sandbox::FailureKind::NoRuntime { what: "containers" };
@@ -228,7 +230,6 @@ impl Programs {
             }
             error => Trouble::Program { from: from.clone(), error },
         })?;
-        let checked_here = program.kind == Kind::Wasm && !program.checksum.is_zero();
         if checked_here && fetched.sha256 != program.checksum {
             crate::space::remove_file(&part).await;
             return Err(Trouble::OtherProgram { from, found: fetched.sha256.to_string() });

@@ -1,7 +1,9 @@
 //! The store and its HTTP face together.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod abuse;
 mod keeping;
+mod parts;
 mod uploads;
 
 use axum::body::{Body, to_bytes};

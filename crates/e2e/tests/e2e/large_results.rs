@@ -17,8 +17,13 @@ const INTERRUPTED: u64 = 32 * MIB;
 const CARRIED: u64 = 20 * MIB;
 /// What is on the line and not on the disk when it stands still.
 const ON_THE_LINE: u64 = 2 * MIB;
+/// What a new line carries after that.
+const FURTHER: u64 = 6 * MIB;
 /// What may be carried twice, and beside the result: a part.
 const TWICE_MAX: u64 = 8 * MIB;
+/// Who is killed in the middle of a transfer, and what may be carried twice from then on: the gateway is not the last.
+const BLOWS: [(&str, u64); 3] =
+    [("worker", TWICE_MAX), ("gateway", 2 * TWICE_MAX), ("scheduler", TWICE_MAX)];
 /// How large the result is that is carried in flat memory, in MB: more by hand than in the gate.
 const LARGE_MB: &str = "GRISTMILL_LARGE_RESULT_MB";
 const LARGE_MB_DEFAULT: u64 = 128;
@@ -68,13 +73,18 @@ async fn nothing_in(dir: &Path) -> Result<()> {
     eventually(&what, async || Ok(files(dir).is_empty().then_some(()))).await
 }
 
+/// Waits until a transfer that stands still has reached the gateway's or the scheduler's disk, and gives back how much has.
+async fn reached(dir: &Path, least: u64) -> Result<u64> {
+    file_of(dir, least - ON_THE_LINE).await
+}
+
 #[tokio::test]
-async fn a_transfer_goes_on_where_a_killed_worker_and_a_killed_gateway_left_it() -> Result<()> {
+async fn a_transfer_goes_on_where_a_killed_worker_gateway_and_scheduler_left_it() -> Result<()> {
     let gristmill = gristmill()?;
     let market = market(&gristmill).await?;
     let (scheduler, gateway) = (market.proxy("scheduler")?, market.proxy("gateway")?);
     let uploads = market.data_dir("scheduler").join("uploads");
-    let incoming = market.data_dir("gateway").join("blobs/incoming");
+    let parcels = market.data_dir("gateway").join("blobs/parcels");
     let program = gristmill.file("bulk.wasm", programs::bulk(INTERRUPTED)?)?;
 
     scheduler.dam(CARRIED);
@@ -82,27 +92,34 @@ async fn a_transfer_goes_on_where_a_killed_worker_and_a_killed_gateway_left_it()
     let buying = buy(&gristmill, &market, &program, &mut peak);
     let blows = async {
         // What has come stands on the disk; the rest is behind the dam.
-        let reached = file_of(&uploads, CARRIED - ON_THE_LINE).await?;
+        let first = (reached(&uploads, CARRIED).await?, scheduler.carried());
         market.kill("worker-0").await?;
         gateway.dam(CARRIED);
-        let before = scheduler.carried();
         scheduler.dam(u64::MAX);
         market.restart("worker-0").await?;
 
-        file_of(&incoming, CARRIED - ON_THE_LINE).await?;
+        let second = (reached(&parcels, CARRIED).await?, gateway.carried());
         market.kill("gateway").await?;
-        gateway.dam(u64::MAX);
+        gateway.dam(FURTHER);
         market.restart("gateway").await?;
-        Ok::<_, anyhow::Error>((reached, before))
+
+        let third = (reached(&parcels, second.0 + FURTHER).await?, gateway.carried());
+        market.kill("scheduler").await?;
+        gateway.dam(u64::MAX);
+        market.restart("scheduler").await?;
+        Ok::<_, anyhow::Error>([first, second, third])
     };
     let (ran, blows) = tokio::join!(buying, blows);
-    let ((reached, before), said) = (blows?, ran?.json()?);
+    let (blows, said) = (blows?, ran?.json()?);
 
-    let again = scheduler.carried() - before;
-    let in_all = again + reached;
-    ensure!(reached > 0 && in_all <= INTERRUPTED + TWICE_MAX, "{again} bytes after {reached}");
+    let ends = [scheduler, gateway, gateway].map(|proxy| proxy.carried());
+    for (((which, twice_max), (reached, before)), end) in BLOWS.into_iter().zip(blows).zip(ends) {
+        let again = end - before;
+        let most = INTERRUPTED + twice_max;
+        ensure!(reached > 0 && again + reached <= most, "{which}: {again} bytes after {reached}");
+    }
     ensure!(list_has(&said, "bulk.bin"), "{said:#}");
-    for dir in [&uploads, &incoming, &market.data_dir("worker-0").join("work/results")] {
+    for dir in [&uploads, &parcels, &market.data_dir("worker-0").join("work/results")] {
         nothing_in(dir).await?;
     }
     eventually("no orphans", async || Ok(market.orphans()?.is_empty().then_some(()))).await

@@ -203,6 +203,15 @@ pub(super) fn storage() -> Vec<Operation> {
             .body_of("multipart/form-data", file)
             .gives(object([("Name", text()), ("Hash", text()), ("Size", text())]))
             .refuses(&[400, 413]),
+        Operation::head("/uploads/{id}", "Where an upload in parts stands.")
+            .at("id", text())
+            .gives_other("application/octet-stream")
+            .refuses_silently(&[400, 404]),
+        Operation::patch("/uploads/{id}", "Stores a part of a file; of the last one, the whole.")
+            .at("id", text())
+            .body_of("application/offset+octet-stream", json!({}))
+            .gives(object([("Name", text()), ("Hash", text()), ("Size", text())]))
+            .refuses(&[400, 409, 413, 422, 507]),
     ]
 }
 

@@ -32,7 +32,7 @@ pub use model::{
 pub use reputation::{Confidence, PoolReputation, Reputation, WORKERS_MAX, WorkerReputation};
 pub use server::{ResultBody, SchedulerApi, SchedulerRefusal, UploadLimits, router};
 
-pub use uploads::{Parcel, UploadPlace, Uploaded};
+pub use crate::parts::{Parcel, UploadPlace, Uploaded};
 
 /// The name that log challenges are signed under.
 pub const LOGS_REALM: &str = "iExec Core";

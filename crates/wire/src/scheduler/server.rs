@@ -22,12 +22,13 @@ use serde_json::json;
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
-use super::uploads::{self, UploadPlace, Uploaded};
+use super::uploads;
 use super::{ComputeLogs, LOGS_REALM, LogFeed, PoolReputation, TaskLogs, TaskModel, follow};
 use crate::Failure;
 use crate::auth::{Authorization, Challenge, OpenChallenges};
 use crate::http::json_answer;
 use crate::json::{ShapeError, parse_address};
+use crate::parts::{UploadPlace, Uploaded};
 
 /// The content of an upload as it arrives: bounded, read once. Reading it fails when the sender stops or exceeds the
 /// limit.
@@ -364,7 +365,7 @@ async fn upload_part(
     let taken = async {
         let task = task_id(&id)?;
         let token = bearer(&headers).ok_or(SchedulerRefusal::Unauthorized)?;
-        let place = uploads::place_of(&headers).ok_or_else(|| {
+        let place = UploadPlace::of(&headers).ok_or_else(|| {
             rejected("GM-4511", "a part says its Upload-Offset, Upload-Length and Upload-Sha256")
         })?;
         let limit = desk.limits.result_bytes_max;

@@ -59,6 +59,74 @@ async fn what_was_stored_is_fetched_within_limits() {
     assert!(!too_large.is_retryable(), "{too_large}");
 }
 
+/// A gateway whose lines carry so many bytes and break, and what was asked of it. From `dies_at` on it answers 502 once, as
+/// while it is started anew.
+async fn breaking(line_bytes: usize, dies_at: usize) -> (IpfsClient, Arc<Mutex<Vec<String>>>) {
+    let blobs = blobs::Blobs::temporary().expect("a store");
+    blobs.add(&content()[..]).await.expect("added");
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&asked);
+    let routes = blobs.router().layer(axum::middleware::from_fn(
+        move |request: axum::extract::Request, next: axum::middleware::Next| {
+            let log = Arc::clone(&log);
+            async move {
+                let range =
+                    request.headers().get("range").map_or("all", |it| it.to_str().expect("text"));
+                let earlier = {
+                    let mut log = log.lock();
+                    log.push(range.to_owned());
+                    log.len() - 1
+                };
+                if earlier == dies_at {
+                    return axum::response::IntoResponse::into_response(StatusCode::BAD_GATEWAY);
+                }
+                next.run(request).await.map(|body| broken(body, line_bytes))
+            }
+        },
+    ));
+    (IpfsClient::new(&serve(routes).await).expect("a client"), asked)
+}
+
+/// The beginning of a body, and then the line breaks.
+fn broken(body: axum::body::Body, line_bytes: usize) -> axum::body::Body {
+    use futures::StreamExt;
+    let mut left = line_bytes;
+    let chunks = body.into_data_stream().map(move |chunk| {
+        let chunk = chunk.map_err(std::io::Error::other)?;
+        left = left.checked_sub(chunk.len()).ok_or_else(|| std::io::Error::other("it breaks"))?;
+        Ok::<_, std::io::Error>(chunk)
+    });
+    // Without a moment between them, what was carried would go down with the line.
+    let chunks = chunks.then(async |chunk| {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        chunk
+    });
+    axum::body::Body::from_stream(chunks)
+}
+
+fn content() -> Vec<u8> {
+    (0..1_000_000).map(|i| u8::try_from(i % 251).expect("a byte")).collect()
+}
+
+#[tokio::test]
+async fn a_download_goes_on_after_cut_lines_and_a_gateway_that_was_away() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let to = dir.path().join("to");
+    let stored =
+        blobs::Blobs::temporary().expect("a store").add(&content()[..]).await.expect("added");
+    let location = format!("/ipfs/{}", stored.cid);
+    let (client, asked) = breaking(300_000, 2).await;
+    assert_eq!(client.fetch_to_file(&location, &to, 1_000_000).await.expect("there"), 1_000_000);
+    assert!(std::fs::read(&to).expect("reads") == content(), "byte for byte");
+    let asked = asked.lock().clone();
+    assert_eq!(asked[0], "all", "{asked:?}");
+    assert_eq!(asked[2], asked[3], "asked again for what the gateway was away for");
+    let from =
+        |range: &String| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<u64>().ok();
+    let places: Vec<u64> = asked[1..].iter().map(|range| from(range).unwrap_or_default()).collect();
+    assert!(places[0] > 0 && places.is_sorted(), "nothing is carried twice: {places:?}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_had_is_told_apart() {
     let client = client().await;

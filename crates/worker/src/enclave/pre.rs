@@ -88,7 +88,7 @@ impl Work<'_> {
         })?;
         let to = self.scratch.inputs().join(plain(&name)?);
         let sealed = self.scratch.sealed();
-        let fetched = self.fetch(&url, &sealed).await;
+        let fetched = self.fetch(&url, &sealed, Some(checksum)).await;
         fetched.map_err(|error| download("PRE_COMPUTE_DATASET_DOWNLOAD_FAILED", &error))?;
         let from = sealed.clone();
         let opened = tokio::task::spawn_blocking(move || open(&from, &to, &key, checksum)).await;
@@ -108,13 +108,18 @@ impl Work<'_> {
         if tokio::fs::try_exists(&path).await.unwrap_or(false) {
             return Ok(());
         }
-        let fetched = self.fetch(&url, &path).await;
+        let fetched = self.fetch(&url, &path, None).await;
         fetched.map_err(|error| download("PRE_COMPUTE_INPUT_FILE_DOWNLOAD_FAILED", &error))
     }
 
-    async fn fetch(&mut self, url: &str, path: &Path) -> Result<(), FetchError> {
+    async fn fetch(
+        &mut self,
+        url: &str,
+        path: &Path,
+        expected: Option<B256>,
+    ) -> Result<(), FetchError> {
         let allowance = allowance(self.left, self.began);
-        let Fetched { bytes, .. } = self.fetcher.to_file(url, path, allowance).await?;
+        let Fetched { bytes, .. } = self.fetcher.to_file(url, path, allowance, expected).await?;
         self.left = self.left.saturating_sub(bytes);
         Ok(())
     }

@@ -30,7 +30,7 @@ async fn fetch(
     time: Duration,
 ) -> Result<Vec<u8>, FetchError> {
     let allowance = Allowance { bytes: BYTES_MAX, time };
-    let fetched = fetcher.to_file(from, path, allowance).await?;
+    let fetched = fetcher.to_file(from, path, allowance, None).await?;
     let content = std::fs::read(path).unwrap();
     assert_eq!(fetched.bytes, content.len() as u64);
     assert_eq!(fetched.sha256.0, *Sha256::digest(&content));
@@ -282,4 +282,119 @@ async fn what_is_packed_stays_packed() {
         let got = fetch(&fetcher, &dir.path().join("file"), &from, PATIENCE).await;
         assert_eq!(got.unwrap(), packed, "{coding}");
     }
+}
+
+/// A host whose lines break: what it says of its file, and how much each line carries.
+#[derive(Default)]
+struct Breaking {
+    content: Vec<u8>,
+    tag: &'static str,
+    takes_ranges: bool,
+    /// Its file is another from the second question on, under the same name.
+    changes: bool,
+    line_bytes: usize,
+}
+
+/// Fetches all of it; gives back what came of it, and which ranges were asked for.
+async fn fetch_broken(host: Breaking, expected: Option<B256>) -> (Option<Vec<u8>>, Vec<String>) {
+    let asked: Arc<parking_lot::Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&asked);
+    let answer = async move |headers: HeaderMap| {
+        let range = headers.get("range").and_then(|it| it.to_str().ok()).unwrap_or("all");
+        let earlier = {
+            let mut log = log.lock();
+            log.push(range.to_owned());
+            log.len() - 1
+        };
+        let fits = headers.get("if-range").is_none_or(|tag| tag == host.tag);
+        let from = range.strip_prefix("bytes=").and_then(|it| it.strip_suffix('-')?.parse().ok());
+        let from: Option<usize> = from.filter(|_| host.takes_ranges && fits);
+        let mut content = host.content.clone();
+        if host.changes && earlier > 0 {
+            content.iter_mut().for_each(|byte| *byte ^= 1);
+        }
+        let rest = content.split_off(from.unwrap_or(0));
+        let mut answer = axum::http::Response::builder().header("content-length", rest.len());
+        if !host.tag.is_empty() {
+            answer = answer.header("etag", host.tag);
+        }
+        if host.takes_ranges {
+            answer = answer.header("accept-ranges", "bytes");
+        }
+        if let Some(from) = from {
+            let all = host.content.len();
+            let range = format!("bytes {from}-{}/{all}", all - 1);
+            answer = answer.status(206).header("content-range", range);
+        }
+        let carried = rest[..host.line_bytes.min(rest.len())].to_vec();
+        let broken = (carried.len() < rest.len()).then(|| Err(io::Error::other("it breaks")));
+        let pieces = futures::stream::iter([Some(Ok(carried)), broken].into_iter().flatten());
+        // Without a moment between them, what was carried would go down with the line.
+        let pieces = pieces.then(async |piece| {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            piece
+        });
+        answer.body(axum::body::Body::from_stream(pieces)).unwrap()
+    };
+    let host = serve(Router::new().route("/file", get(answer))).await;
+    let gateway = "http://127.0.0.3:1".parse().unwrap();
+    let fetcher = Fetcher::new(&gateway, true).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let allowance = Allowance { bytes: 1_000, time: PATIENCE };
+    let from = format!("http://{host}/file");
+    let fetched = fetcher.to_file(&from, &path, allowance, expected).await;
+    let content = fetched.ok().map(|fetched| {
+        let content = std::fs::read(&path).unwrap();
+        assert_eq!(
+            (fetched.bytes, fetched.sha256.0),
+            (content.len() as u64, Sha256::digest(&content).into())
+        );
+        content
+    });
+    (content, std::mem::take(&mut *asked.lock()))
+}
+
+#[tokio::test]
+async fn a_cut_line_costs_what_it_had_to_carry_still() {
+    let content: Vec<u8> = (0..100).collect();
+    let sha256 = || Some(B256::from_slice(&Sha256::digest((0..100).collect::<Vec<u8>>())));
+    let host = |tag, takes_ranges| Breaking {
+        content: (0..100).collect(),
+        tag,
+        takes_ranges,
+        changes: false,
+        line_bytes: 40,
+    };
+    let on = ["all", "bytes=40-", "bytes=80-"].map(str::to_owned).to_vec();
+    let anew = ["all"; 3].map(str::to_owned).to_vec();
+    assert_eq!(fetch_broken(host("\"a\"", true), None).await, (Some(content.clone()), on.clone()));
+    assert_eq!(fetch_broken(host("", true), sha256()).await, (Some(content.clone()), on));
+    // Where it is not certain that the rest is of the same file, it is fetched from the start, and not for ever.
+    assert_eq!(fetch_broken(host("", true), None).await, (None, anew.clone()));
+    assert_eq!(fetch_broken(host("W/\"a\"", true), None).await, (None, anew));
+    let (fetched, asked) = fetch_broken(host("\"a\"", false), None).await;
+    assert_eq!((fetched, asked.len()), (None, 3), "it takes no ranges");
+    // A line that carries all the second time: the file has changed, and is fetched anew.
+    let parts = Breaking { line_bytes: 60, changes: true, ..host("", true) };
+    let other = Some(B256::from_slice(&Sha256::digest(
+        content.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>(),
+    )));
+    let (fetched, asked) = fetch_broken(parts, other).await;
+    assert_eq!(fetched, None, "no line carries all of it");
+    assert_eq!(asked[..2], ["all", "bytes=60-"]);
+    assert!(asked[2..].iter().all(|asked| asked == "all"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_gives_a_byte_at_a_time_is_left_after_a_while() {
+    let host = Breaking {
+        content: (0..100).collect(),
+        tag: "\"a\"",
+        takes_ranges: true,
+        changes: false,
+        line_bytes: 1,
+    };
+    let (fetched, asked) = fetch_broken(host, None).await;
+    assert_eq!((fetched, asked.len()), (None, 20));
 }
