@@ -322,15 +322,7 @@ impl Act {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(news) = chain.recv() => self.on_chain(news),
-                Some((task, answer)) = answers.recv() => self.on_answer(task, answer),
-                Some(news) = workers.recv() => {
-                    self.on_worker(news);
-                    for _ in 0..BATCH {
-                        let Ok(news) = workers.try_recv() else { break };
-                        self.on_worker(news);
-                    }
-                }
+                // Before the news, which may never end: deadlines pass however much workers have to say.
                 _ = tick.tick() => {
                     let now = self.now();
                     let effects = self.books.lock().tick(now);
@@ -340,6 +332,15 @@ impl Act {
                     self.ticks = self.ticks.wrapping_add(1);
                     if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
                         self.report();
+                    }
+                }
+                Some(news) = chain.recv() => self.on_chain(news),
+                Some((task, answer)) = answers.recv() => self.on_answer(task, answer),
+                Some(news) = workers.recv() => {
+                    self.on_worker(news);
+                    for _ in 0..BATCH {
+                        let Ok(news) = workers.try_recv() else { break };
+                        self.on_worker(news);
                     }
                 }
             }

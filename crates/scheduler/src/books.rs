@@ -416,8 +416,8 @@ impl Books {
             ToScheduler::Computed { task_id, result_hash, stdout_tail, stderr_tail } => {
                 self.printed_at_last(worker, task_id, &stdout_tail, &stderr_tail, &mut effects);
                 self.keep_output(task_id, worker, stdout_tail, stderr_tail);
-                self.note_success(worker);
                 if self.takes_part(task_id, worker) {
+                    self.note_success(worker);
                     self.compare(now, task_id, worker, result_hash, &mut effects);
                 }
                 (task_id, Event::Computed { worker, hash: result_hash })
@@ -548,7 +548,7 @@ impl Books {
         let reason = &reason[..reason.floor_char_boundary(TEXT_BYTES_MAX)];
         tracing::warn!(%worker, tasks = tasks.len(), reason, "a settlement did not come about");
         if let Some(entry) = self.workers.get_mut(&worker) {
-            entry.unsettled += 1;
+            entry.unsettled = entry.unsettled.saturating_add(1);
             if entry.unsettled >= UNSETTLED_MAX {
                 tracing::warn!(%worker, "its tasks are not settled together any more");
                 entry.capabilities.settles = false;

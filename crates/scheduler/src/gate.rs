@@ -123,7 +123,8 @@ impl Gate for Doorkeeper {
                 "try again later, or join another workerpool",
             ));
         }
-        Ok(self.tokens.issue(worker))
+        // Nobody who holds the books waits for the tokens.
+        Ok(self.tokens.issue(worker, |other| self.books.lock().is_connected(other)))
     }
 
     async fn joined(&self, link: SchedulerLink) {
@@ -155,11 +156,17 @@ struct Tokens {
     by_token: Mutex<HashMap<String, Address>>,
 }
 
+/// Tokens that are remembered, but for those of connected workers. Wallets cost nothing, and each may log in once.
+const TOKENS_MAX: usize = 4_096;
+
 impl Tokens {
-    fn issue(&self, worker: Address) -> String {
+    fn issue(&self, worker: Address, is_connected: impl Fn(Address) -> bool) -> String {
         let token = format!("{:x}", B256::random());
         let mut by_token = self.by_token.lock();
         by_token.retain(|_, its| *its != worker);
+        if by_token.len() >= TOKENS_MAX {
+            by_token.retain(|_, its| is_connected(*its));
+        }
         by_token.insert(token.clone(), worker);
         token
     }
@@ -208,8 +215,20 @@ mod tests {
     #[test]
     fn a_new_token_takes_the_old_ones_place() {
         let (tokens, worker) = (Tokens::default(), Address::repeat_byte(1));
-        let (first, second) = (tokens.issue(worker), tokens.issue(worker));
+        let (first, second) = (tokens.issue(worker, |_| false), tokens.issue(worker, |_| false));
         assert_eq!((tokens.worker(&first), tokens.worker(&second)), (None, Some(worker)));
         assert_eq!(tokens.worker("guess"), None);
+    }
+
+    #[test]
+    fn tokens_of_those_who_came_once_do_not_gather() {
+        let (tokens, staying) = (Tokens::default(), Address::repeat_byte(1));
+        let is_connected = |worker| worker == staying;
+        let held = tokens.issue(staying, is_connected);
+        for number in 0..=TOKENS_MAX {
+            tokens.issue(Address::left_padding_from(&number.to_be_bytes()), is_connected);
+        }
+        assert!(tokens.by_token.lock().len() <= TOKENS_MAX);
+        assert_eq!(tokens.worker(&held), Some(staying));
     }
 }

@@ -136,7 +136,7 @@ impl Scene {
             ["uploaded", name, task] => {
                 let said = ToScheduler::Uploaded {
                     task_id: self.task(task),
-                    location: "/ipfs/its-result".to_owned(),
+                    location: "/ipfs/itsResult".to_owned(),
                     callback_data: Bytes::new(),
                 };
                 self.books.said(now, who(name), said)
