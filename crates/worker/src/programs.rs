@@ -4,10 +4,10 @@
 //! ([`crate::registry`]), as a directory. What an image is pinned to may be a digest inside of it, so the sandbox checks
 //! that.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use alloy_primitives::{B256, hex};
@@ -29,14 +29,13 @@ const PROGRAMS_KEPT: usize = 64;
 const FETCH_TIME: Duration = Duration::from_secs(120);
 const FETCH_TIME_IMAGE: Duration = Duration::from_secs(900);
 
-/// A program's file. It stays as long as somebody runs it, also when it was thrown out of the cache meanwhile.
+/// A program's file. It stays as long as somebody holds this, also when it was thrown out of the cache meanwhile.
 #[derive(Debug)]
 pub(crate) struct Program {
     path: PathBuf,
     kind: Kind,
     /// Of WebAssembly that is registered as an image: several apps may name the same file, each with its own checksum.
     sha256: Option<B256>,
-    thrown_out: AtomicBool,
 }
 
 impl Program {
@@ -65,16 +64,6 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        if self.thrown_out.load(Ordering::Relaxed)
-            && let Err(error) = crate::space::remove(&self.path)
-        {
-            tracing::debug!(path = %self.path.display(), %error, "removing a program");
-        }
-    }
-}
-
 /// The same program is the same file for all deals. One without a checksum is only the same within its deal: what is
 /// behind its address may change.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,19 +76,65 @@ enum Key {
 
 type Known = Arc<OnceCell<Arc<Program>>>;
 
+/// Which programs are at hand.
+struct Shelf {
+    known: Recent<Key, Known>,
+    /// Thrown out while somebody ran them. Whoever asks for one meanwhile gets the same, or its file would go under his run.
+    leaving: HashMap<Key, Arc<Program>>,
+}
+
+impl Shelf {
+    fn new(room: usize) -> Self {
+        Self { known: Recent::new(room), leaving: HashMap::new() }
+    }
+
+    /// A program's place, with the program if it is at hand; and those that nobody needs any more.
+    fn place(&mut self, key: &Key) -> (Known, Vec<Arc<Program>>) {
+        let back = self.leaving.remove(key);
+        let (known, gone) = self.known.get_or_insert(key, || Arc::new(OnceCell::new_with(back)));
+        if let Some((key, gone)) = gone
+            && let Some(program) = gone.get()
+        {
+            self.leaving.insert(key, Arc::clone(program));
+        }
+        let is_free = |_: &Key, program: &mut Arc<Program>| Arc::strong_count(program) == 1;
+        let free = self.leaving.extract_if(is_free).map(|(_, program)| program).collect();
+        (known, free)
+    }
+
+    /// The same; what nobody needs any more loses its name at once and its bytes soon.
+    fn tidy_place(&mut self, key: &Key) -> Known {
+        let (known, free) = self.place(key);
+        for program in free {
+            let gone = program.path.with_extension("gone");
+            if let Err(error) = std::fs::rename(&program.path, &gone) {
+                tracing::debug!(path = %program.path.display(), %error, "removing a program");
+                continue;
+            }
+            tokio::task::spawn_blocking(move || {
+                // What stays goes with the next start.
+                if let Err(error) = crate::space::remove(&gone) {
+                    tracing::debug!(path = %gone.display(), %error, "removing a program");
+                }
+            });
+        }
+        known
+    }
+}
+
 /// The cache.
 pub(crate) struct Programs {
     dir: PathBuf,
     fetcher: Fetcher,
     /// What runs images, if anything does.
     images: Option<Sandbox>,
-    known: Mutex<Recent<Key, Known>>,
+    shelf: Mutex<Shelf>,
 }
 
 impl Programs {
     /// A cache in that directory; images are taken in only where something runs them.
     pub(crate) fn new(dir: PathBuf, fetcher: Fetcher, images: Option<Sandbox>) -> Self {
-        Self { dir, fetcher, images, known: Mutex::new(Recent::new(PROGRAMS_KEPT)) }
+        Self { dir, fetcher, images, shelf: Mutex::new(Shelf::new(PROGRAMS_KEPT)) }
     }
 
     /// The program of a deal, fetched if it is not here.
@@ -110,10 +145,7 @@ impl Programs {
             (Kind::Wasm, B256::ZERO) => Key::Unchecked(facts.id),
             (Kind::Wasm, checksum) => Key::Checksum(checksum),
         };
-        let (known, gone) = self.known.lock().get_or_insert(&key, Known::default);
-        if let Some(gone) = gone.as_ref().and_then(|gone| gone.get()) {
-            gone.thrown_out.store(true, Ordering::Relaxed);
-        }
+        let known = self.shelf.lock().tidy_place(&key);
         let program = known.get_or_try_init(|| self.load(facts, &key)).await.cloned()?;
         program.check(&facts.program)?;
         Ok(program)
@@ -124,8 +156,7 @@ impl Programs {
             && let Some(image) = in_registry(&facts.program.address)?
         {
             let path = self.pulled(facts, key, image).await?;
-            let thrown_out = AtomicBool::new(false);
-            return Ok(Arc::new(Program { path, kind: Kind::Container, sha256: None, thrown_out }));
+            return Ok(Arc::new(Program { path, kind: Kind::Container, sha256: None }));
         }
         let allowance = match facts.program.kind {
             Kind::Wasm => Allowance { bytes: facts.limits.program_bytes, time: FETCH_TIME },
@@ -169,7 +200,7 @@ impl Programs {
                 Some(hashed.map_err(Trouble::host("reading a program"))?)
             }
         };
-        Ok(Arc::new(Program { path, kind, sha256, thrown_out: AtomicBool::new(false) }))
+        Ok(Arc::new(Program { path, kind, sha256 }))
     }
 
     /// The directory of an image that was pulled, now or before.
@@ -299,4 +330,36 @@ async fn sha256_of(path: PathBuf) -> io::Result<B256> {
         Ok(B256::from_slice(&hash.finalize()))
     });
     hashed.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Key = Key::Checksum(B256::repeat_byte(1));
+    const B: Key = Key::Checksum(B256::repeat_byte(2));
+
+    fn put(shelf: &mut Shelf, key: &Key, name: &str) -> Arc<Program> {
+        let program = Arc::new(Program { path: name.into(), kind: Kind::Wasm, sha256: None });
+        shelf.place(key).0.set(Arc::clone(&program)).unwrap();
+        program
+    }
+
+    fn free(shelf: &mut Shelf, key: &Key) -> Vec<PathBuf> {
+        shelf.place(key).1.into_iter().map(|program| program.path.clone()).collect()
+    }
+
+    #[test]
+    fn what_is_thrown_out_while_it_runs_is_taken_up_again() {
+        let mut shelf = Shelf::new(1);
+        let run = put(&mut shelf, &A, "a");
+        assert_eq!(free(&mut shelf, &B), Vec::<PathBuf>::new(), "somebody runs it");
+        let (again, _) = shelf.place(&A);
+        assert!(again.get().is_some_and(|program| Arc::ptr_eq(program, &run)));
+        drop(again);
+        assert_eq!(free(&mut shelf, &B), Vec::<PathBuf>::new());
+        drop(run);
+        assert_eq!(free(&mut shelf, &B), [PathBuf::from("a")], "nobody needs it");
+        assert!(shelf.place(&A).0.get().is_none(), "it is fetched anew");
+    }
 }

@@ -18,7 +18,11 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
     }
 
     /// The value, made if there is none; and what had to go for it.
-    pub(crate) fn get_or_insert(&mut self, key: &K, make: impl FnOnce() -> V) -> (V, Option<V>) {
+    pub(crate) fn get_or_insert(
+        &mut self,
+        key: &K,
+        make: impl FnOnce() -> V,
+    ) -> (V, Option<(K, V)>) {
         self.clock += 1;
         if let Some((used, value)) = self.kept.get_mut(key) {
             *used = self.clock;
@@ -30,10 +34,10 @@ impl<K: Eq + Hash + Clone, V: Clone> Recent<K, V> {
         (value, gone)
     }
 
-    fn pop_oldest(&mut self) -> Option<V> {
+    fn pop_oldest(&mut self) -> Option<(K, V)> {
         // Rooms are small and this happens once per new value, so looking at all of them is fine.
         let oldest = self.kept.iter().min_by_key(|(_, (used, _))| *used)?.0.clone();
-        self.kept.remove(&oldest).map(|(_, value)| value)
+        self.kept.remove(&oldest).map(|(_, value)| (oldest, value))
     }
 }
 
@@ -47,7 +51,7 @@ mod tests {
         assert_eq!(recent.get_or_insert(&1, || "one"), ("one", None));
         assert_eq!(recent.get_or_insert(&2, || "two"), ("two", None));
         assert_eq!(recent.get_or_insert(&1, || "other"), ("one", None));
-        assert_eq!(recent.get_or_insert(&3, || "three"), ("three", Some("two")));
+        assert_eq!(recent.get_or_insert(&3, || "three"), ("three", Some((2, "two"))));
         assert_eq!(recent.get_or_insert(&1, || "other"), ("one", None));
     }
 }

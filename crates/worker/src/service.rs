@@ -53,6 +53,9 @@ const FLUSH_TIME: Duration = Duration::from_secs(2);
 /// How often a worker that gives way looks at its machine.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REPLAY_AT_ONCE: usize = 16;
+/// Jobs under way at once: several for each task that a worker has in hand at most. A scheduler that asks for more than are
+/// done, and does not listen to the answers, is not heard until it comes anew.
+const JOBS_MAX: usize = 16_384;
 /// A login with more would not fit into a frame.
 const HOLDING_MAX: usize = 2_000;
 
@@ -501,6 +504,10 @@ impl Service {
                 heard = receiver.recv() => heard,
             };
             match heard {
+                Some(Ok(_)) if self.desk.jobs.len() >= JOBS_MAX => {
+                    tracing::warn!(worker = %self.desk.worker, "the scheduler asks for too much");
+                    break;
+                }
                 Some(Ok(message)) => self.desk.hear(message),
                 Some(Err(error)) => {
                     tracing::info!(worker = %self.desk.worker, %error, "connection lost");
