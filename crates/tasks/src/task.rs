@@ -154,7 +154,8 @@ pub struct Task {
     limits: Limits,
     status: Status,
     initialized: bool,
-    replicas: BTreeMap<Address, Replica>,
+    /// Boxed: a map makes room for eleven at once, and most tasks have one.
+    replicas: BTreeMap<Address, Box<Replica>>,
     /// Whether it goes on by itself although it might have been settled with others.
     single: bool,
     /// How often it was told to be settled with others.
@@ -259,12 +260,12 @@ impl Task {
 
     /// Who takes part or took part.
     pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
-        self.replicas.values()
+        self.replicas.values().map(Box::as_ref)
     }
 
     /// One worker's part.
     pub fn replica(&self, worker: Address) -> Option<&Replica> {
-        self.replicas.get(&worker)
+        self.replicas.get(&worker).map(Box::as_ref)
     }
 
     /// The key that its enclave signs with; zero for a task without enclave, or before it is known.
@@ -315,7 +316,7 @@ impl Task {
         let differs = |replica: &&Replica| {
             !replica.is_on_chain() && replica.hash.is_some_and(|hash| hash != winner)
         };
-        self.replicas.values().filter(differs).map(|replica| replica.worker).collect()
+        self.replicas().filter(differs).map(|replica| replica.worker).collect()
     }
 
     /// How many more workers should compute it now, if they are fresh ones; heavier ones may be fewer: see
@@ -357,7 +358,7 @@ impl Task {
 
     /// The same if those who compute agree.
     fn supposing(&self, mut quorum: Quorum) -> Option<Quorum> {
-        for replica in self.replicas.values().filter(|replica| replica.is_computing()) {
+        for replica in self.replicas().filter(|replica| replica.is_computing()) {
             quorum.suppose(replica.weight).ok()?;
         }
         Some(quorum)
@@ -368,7 +369,7 @@ impl Task {
     pub fn confidence(&self) -> Confidence {
         let Some(winner) = self.consensus() else { return Confidence::NONE };
         let mut ballot = Ballot::new(self.terms.trust);
-        for replica in self.replicas.values() {
+        for replica in self.replicas() {
             if let Some(hash) = replica.hash
                 && ballot.add(hash, replica.weight).is_err()
             {
@@ -400,7 +401,7 @@ impl Task {
 
     /// What it waits for.
     pub fn waiting_for(&self) -> Wait {
-        let count = |state| self.replicas.values().filter(|replica| replica.state == state).count();
+        let count = |state| self.replicas().filter(|replica| replica.state == state).count();
         match self.status {
             Status::Received | Status::Active if self.lacks_challenge() => {
                 if self.initialized {
@@ -465,7 +466,7 @@ impl Task {
             Event::Unservable { failure } => {
                 let open = matches!(self.status, Status::Received | Status::Active);
                 let begun = |it: &Replica| it.is_computing() || it.hash.is_some();
-                if open && !self.replicas.values().any(begun) {
+                if open && !self.replicas().any(begun) {
                     self.doom(now, failure, actions);
                 }
             }
@@ -570,10 +571,9 @@ impl Task {
     /// somebody weighs less on the chain than was thought: nobody is taken for more than a fresh worker then.
     fn doubt_weights(&mut self) {
         let is_pending = |replica: &Replica| replica.state == ReplicaState::Granted;
-        let mut replicas = self.replicas.values();
         // Most tasks have nothing on chain yet, and counting takes longer than looking.
-        let nothing_counts = !replicas.clone().any(Replica::counts);
-        if self.status != Status::Active || nothing_counts || replicas.any(is_pending) {
+        let nothing_counts = !self.replicas().any(Replica::counts);
+        if self.status != Status::Active || nothing_counts || self.replicas().any(is_pending) {
             return;
         }
         if self.count().is_some_and(|count| matches!(count.ballot.consensus(), Ok(Some(_)))) {
@@ -587,7 +587,7 @@ impl Task {
             return;
         }
         let fresh = || Replica::new(worker, weight, ReplicaState::Assigned, now);
-        let replica = self.replicas.entry(worker).or_insert_with(fresh);
+        let replica = self.replicas.entry(worker).or_insert_with(|| Box::new(fresh()));
         replica.enter(ReplicaState::Assigned, now);
         replica.weight = weight;
         replica.hash = None;
@@ -644,7 +644,7 @@ impl Task {
     ) {
         let unknown =
             || Replica::new(worker, weight.unwrap_or(FRESH_WEIGHT), ReplicaState::Contributed, now);
-        let replica = self.replicas.entry(worker).or_insert_with(unknown);
+        let replica = self.replicas.entry(worker).or_insert_with(|| Box::new(unknown()));
         replica.granted = true;
         if !replica.is_on_chain() {
             replica.enter(ReplicaState::Contributed, now);
@@ -767,7 +767,7 @@ impl Task {
         let mut ballot = Ballot::new(self.terms.trust);
         let mut contributed: BTreeMap<ResultHash, usize> = BTreeMap::new();
         let mut candidates = Vec::new();
-        for replica in self.replicas.values() {
+        for replica in self.replicas() {
             let Some(hash) = replica.hash else { continue };
             let pending = replica.state == ReplicaState::Granted;
             if replica.counts() || pending {
@@ -815,7 +815,7 @@ impl Task {
     /// Begins a check, as long as nobody is let in. In an enclave the enclave vouches for the result.
     fn begin_check(&mut self) {
         let open = matches!(self.status, Status::Received | Status::Active);
-        let touched = self.replicas.values().any(|it| it.granted || it.is_on_chain());
+        let touched = self.replicas().any(|it| it.granted || it.is_on_chain());
         let alone = self.terms.trust <= U256::ONE && !self.terms.enclave;
         if open && alone && !touched && self.check == Check::None {
             self.check = Check::Open;
@@ -828,7 +828,7 @@ impl Task {
         let waits = |replica: &Replica| {
             replica.state == ReplicaState::Computed && now > replica.since.saturating_add(patience)
         };
-        if self.check == Check::Open && self.replicas.values().any(waits) {
+        if self.check == Check::Open && self.replicas().any(waits) {
             self.check = Check::None;
             self.wanted = self.lacking();
         }
@@ -928,8 +928,7 @@ impl Task {
                 upload.is_named() && upload.callback_data.is_empty()
             }
         };
-        let revealed =
-            self.replicas.values().filter(|replica| replica.state == ReplicaState::Revealed);
+        let revealed = self.replicas().filter(|replica| replica.state == ReplicaState::Revealed);
         let mut uploads =
             revealed.filter_map(|replica| Some((replica.worker, replica.upload.as_ref()?)));
         uploads.find(|(_, upload)| fits(upload)).map(|(worker, upload)| (worker, upload.clone()))
@@ -951,7 +950,7 @@ impl Task {
     /// Why there can be no result, if what went wrong makes that certain.
     fn verdict_of_failures(&self, now: UnixSeconds) -> Option<Failure> {
         let of = |blame| {
-            let failures = self.replicas.values().filter_map(|replica| replica.failure.as_ref());
+            let failures = self.replicas().filter_map(|replica| replica.failure.as_ref());
             failures.filter(|failure| failure.blame == blame).collect::<Vec<_>>()
         };
         let (app, input) = (of(Blame::App), of(Blame::Input));
