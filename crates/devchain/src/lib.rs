@@ -173,7 +173,9 @@ impl Handle {
     /// # Errors
     /// As JSON-RPC has them, with the codes that clients know.
     pub async fn request(&self, method: &str, params: Value) -> Result<Value, RequestError> {
-        self.rpc.call(method, Some(params)).await
+        let answer = self.rpc.call(method, Some(params)).await?;
+        serde_json::from_str(answer.get())
+            .map_err(|error| RequestError::internal(error.to_string()))
     }
 
     /// Hands in a signed transaction and answers as soon as it is mined (or waiting, unless mining is instant).

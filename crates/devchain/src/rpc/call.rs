@@ -82,7 +82,7 @@ impl Rpc {
             if let Err(error) = output(result) {
                 report["error"] = json!(error.message);
             }
-            Ok(report)
+            answer(report)
         })
         .await
     }

@@ -6,7 +6,7 @@ use alloy_consensus::{TxEnvelope, transaction::Recovered};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use serde_json::{Value, json};
 
-use super::{Answer, RequestError, Rpc, answer, params::Params, quantity, send};
+use super::{Answer, RequestError, Rpc, answer, nothing, params::Params, quantity, send};
 use crate::{Mining, engine::Engine, storage::StorageError};
 
 /// Blocks that may be mined by one request.
@@ -80,16 +80,16 @@ impl Rpc {
             }
             "impersonateAccount" => {
                 self.shared().impersonated.write().accounts.insert(params.get(0)?);
-                Ok(Value::Null)
+                nothing()
             }
             "stopImpersonatingAccount" => {
                 let address: Address = params.get(0)?;
                 self.shared().impersonated.write().accounts.remove(&address);
-                Ok(Value::Null)
+                nothing()
             }
             "autoImpersonateAccount" => {
                 self.shared().impersonated.write().everybody = params.get(0)?;
-                Ok(Value::Null)
+                nothing()
             }
             "dropTransaction" => {
                 let hash: B256 = params.get(0)?;
@@ -98,7 +98,7 @@ impl Rpc {
             }
             "dropAllTransactions" => {
                 self.chain.run(Engine::drop_all_transactions).await?;
-                Ok(Value::Null)
+                nothing()
             }
             "setNextBlockTimestamp" => self.set_next_timestamp(params).await,
             "increaseTime" => self.increase_time(params).await,
@@ -112,11 +112,11 @@ impl Rpc {
             "rollback" => {
                 let depth = depth(params)?;
                 self.chain.run(move |engine| engine.rollback(depth)).await??;
-                Ok(Value::Null)
+                nothing()
             }
             "reorg" => self.reorg(params).await,
             "nodeInfo" | "metadata" => self.node_info(),
-            "setLoggingEnabled" => Ok(Value::Null),
+            "setLoggingEnabled" => nothing(),
             _ => Err(RequestError::unknown_method(method)),
         }
     }
@@ -143,7 +143,7 @@ impl Rpc {
         let blocks = params.opt_number(0)?.unwrap_or(1);
         let seconds_apart = params.opt_number(1)?.unwrap_or_default();
         self.mine(blocks, seconds_apart).await?;
-        Ok(Value::Null)
+        nothing()
     }
 
     async fn mine(&self, blocks: u64, seconds_apart: u64) -> Result<(), RequestError> {
@@ -257,12 +257,12 @@ impl Rpc {
             slot.push(send::decode(&raw)?);
         }
         self.chain.run(move |engine| engine.reorg(depth, blocks)).await??;
-        Ok(Value::Null)
+        nothing()
     }
 
     fn node_info(&self) -> Answer {
         let head = self.head();
-        Ok(json!({
+        answer(json!({
             "clientVersion": concat!("gristmill-devchain/", env!("CARGO_PKG_VERSION")),
             "chainId": self.shared().chain_id,
             "hardFork": "prague",
@@ -276,7 +276,7 @@ impl Rpc {
         edit: impl FnOnce(&mut Engine) -> Result<(), StorageError> + Send + 'static,
     ) -> Answer {
         self.chain.run(edit).await??;
-        Ok(Value::Null)
+        nothing()
     }
 
     async fn edit_head(
@@ -284,7 +284,7 @@ impl Rpc {
         edit: impl FnOnce(&mut crate::shared::Head) + Send + 'static,
     ) -> Answer {
         self.chain.run(move |engine| engine.edit_head(edit)).await?;
-        Ok(Value::Null)
+        nothing()
     }
 }
 

@@ -11,7 +11,6 @@ use std::{
 use alloy_primitives::{B256, U64};
 use alloy_rpc_types_eth::{Filter, Log};
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::{
     Answer, RequestError, Rpc, answer,
@@ -192,6 +191,6 @@ fn missed(filter: &Installed, head: &Head, from: u64) -> Answer {
                 blocks.map(|it| Ok::<_, RequestError>(it?.map(|it| it.hash))).collect();
             answer(hashes?.into_iter().flatten().collect::<Vec<_>>())
         }
-        Kind::Pending => Ok(Value::Array(Vec::new())),
+        Kind::Pending => answer([(); 0]),
     }
 }

@@ -13,10 +13,10 @@ use axum::{
 };
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tower_http::cors::{Any, CorsLayer};
 
-use super::{RequestError, Rpc, socket};
+use super::{Answer, RequestError, Rpc, socket};
 
 /// Longest body accepted, in bytes.
 pub(super) const BODY_MAX: usize = 8 * 1024 * 1024;
@@ -44,12 +44,12 @@ pub(super) struct Reply {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Outcome {
-    Result(Value),
+    Result(Box<RawValue>),
     Error(RequestError),
 }
 
 impl Reply {
-    pub(super) fn new(id: Value, result: Result<Value, RequestError>) -> Self {
+    pub(super) fn new(id: Value, result: Answer) -> Self {
         let result = match result {
             Ok(value) => Outcome::Result(value),
             Err(error) => Outcome::Error(error),
@@ -159,7 +159,7 @@ pub(super) fn read(value: Value) -> Result<Request, (Value, RequestError)> {
         .map_err(|error| (id, RequestError::invalid(format!("invalid request: {error}"))))
 }
 
-pub(super) fn one(id: Value, result: Result<Value, RequestError>) -> Vec<u8> {
+pub(super) fn one(id: Value, result: Answer) -> Vec<u8> {
     encode(&Reply::new(id, result))
 }
 

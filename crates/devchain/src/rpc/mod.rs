@@ -21,7 +21,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, Bytes, U64, keccak256};
 use alloy_rpc_types_eth::{BlockId, BlockNumberOrTag};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -35,7 +35,8 @@ use filters::Filters;
 pub(crate) use http::router;
 use params::Params;
 
-type Answer = Result<Value, RequestError>;
+/// Written as it goes out, once: blocks full of logs would be a tree of many small pieces in between.
+type Answer = Result<Box<RawValue>, RequestError>;
 
 /// Calls and log searches running at the same time. They take processor time, so more would only slow each other down.
 const HEAVY_MAX: usize = 8;
@@ -137,7 +138,7 @@ impl Rpc {
 
     fn txpool_status(&self) -> Answer {
         let waiting = self.shared().pool.lock().len();
-        Ok(json!({ "pending": U64::from(waiting), "queued": U64::ZERO }))
+        answer(json!({ "pending": U64::from(waiting), "queued": U64::ZERO }))
     }
 
     fn shared(&self) -> &Shared {
@@ -195,7 +196,13 @@ impl Rpc {
 }
 
 fn answer(value: impl Serialize) -> Answer {
-    serde_json::to_value(value).map_err(|error| RequestError::internal(error.to_string()))
+    serde_json::value::to_raw_value(&value)
+        .map_err(|error| RequestError::internal(error.to_string()))
+}
+
+/// Nothing that could be told: `null`.
+fn nothing() -> Answer {
+    answer(())
 }
 
 fn quantity(number: u64) -> Answer {

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::{BlockId, BlockNumberOrTag, FeeHistory};
 use serde_json::{Value, json};
 
-use super::{Answer, RequestError, Rpc, answer, params::Params, quantity, shapes};
+use super::{Answer, RequestError, Rpc, answer, nothing, params::Params, quantity, shapes};
 use crate::{
     shared::Head,
     storage::{BlockHead, MinedTransaction, StateAt},
@@ -39,13 +39,13 @@ impl Rpc {
                 let transactions = head.view.transactions(block.header.number)?;
                 answer(shapes::block(&block, transactions, full))
             }
-            None => Ok(Value::Null),
+            None => nothing(),
         }
     }
 
     pub(super) fn get_block_receipts(&self, params: &Params) -> Answer {
         let head = self.head();
-        let Some(block) = self.find_block(&head, params.get(0)?)? else { return Ok(Value::Null) };
+        let Some(block) = self.find_block(&head, params.get(0)?)? else { return nothing() };
         let transactions = head.view.transactions(block.header.number)?;
         let receipts =
             (0u64..).zip(&transactions).map(|(index, tx)| shapes::receipt(&block, index, tx));
@@ -56,7 +56,7 @@ impl Rpc {
         let head = self.head();
         match self.find_block(&head, params.get(0)?)? {
             Some(block) => quantity(block.transactions.into()),
-            None => Ok(Value::Null),
+            None => nothing(),
         }
     }
 
@@ -67,7 +67,7 @@ impl Rpc {
         }
         match self.shared().pool.lock().get(&hash) {
             Some(waiting) => answer(shapes::waiting(waiting.tx.clone())),
-            None => Ok(Value::Null),
+            None => nothing(),
         }
     }
 
@@ -78,25 +78,25 @@ impl Rpc {
         }
         match self.shared().pool.lock().get(&hash) {
             Some(waiting) => answer(Bytes::from(waiting.tx.encoded_2718())),
-            None => Ok(Value::Null),
+            None => nothing(),
         }
     }
 
     pub(super) fn get_transaction_in_block(&self, params: &Params) -> Answer {
         let head = self.head();
         let index = params.number(1)?;
-        let Some(block) = self.find_block(&head, params.get(0)?)? else { return Ok(Value::Null) };
-        let Ok(position) = u32::try_from(index) else { return Ok(Value::Null) };
+        let Some(block) = self.find_block(&head, params.get(0)?)? else { return nothing() };
+        let Ok(position) = u32::try_from(index) else { return nothing() };
         match head.view.transaction(block.header.number, position)? {
             Some(mined) => answer(shapes::transaction(&block, index, mined.tx)),
-            None => Ok(Value::Null),
+            None => nothing(),
         }
     }
 
     pub(super) fn get_receipt(&self, params: &Params) -> Answer {
         match self.find_transaction(&params.get(0)?)? {
             Some((block, index, mined)) => answer(shapes::receipt(&block, index.into(), &mined)),
-            None => Ok(Value::Null),
+            None => nothing(),
         }
     }
 
@@ -204,11 +204,12 @@ impl Rpc {
                 waiting.iter().map(|it| it.hash()).collect(),
             )
         };
-        let mut block = answer(block)?;
+        let unwritable = |error: serde_json::Error| RequestError::internal(error.to_string());
+        let mut block = serde_json::to_value(block).map_err(unwritable)?;
         for unknown in ["hash", "nonce", "logsBloom"] {
             block[unknown] = Value::Null;
         }
-        Ok(block)
+        answer(block)
     }
 }
 
@@ -223,7 +224,7 @@ fn proof_of(state: &StateAt, address: Address, keys: &[Value]) -> Answer {
     for ((key, slot), proof) in keys.iter().zip(slots).zip(proofs.slots) {
         storage.push(json!({ "key": key, "value": state.slot(address, slot)?, "proof": proof }));
     }
-    Ok(json!({
+    answer(json!({
         "address": address,
         "balance": account.balance,
         "codeHash": account.code_hash,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    RequestError, Rpc,
+    Answer, RequestError, Rpc,
     develop::REORG_MAX,
     http::{self, Request},
     logs::{logs_between, matching, wants_block},
@@ -123,7 +123,7 @@ impl Session {
         Ok(true)
     }
 
-    fn subscribe(&mut self, request: &Request) -> Result<Value, RequestError> {
+    fn subscribe(&mut self, request: &Request) -> Answer {
         let params = Params::new(request.params.clone())?;
         let topic = match params.get::<String>(0)?.as_str() {
             "newHeads" => Topic::NewHeads,
@@ -151,9 +151,9 @@ impl Session {
         super::quantity(id)
     }
 
-    fn unsubscribe(&mut self, request: &Request) -> Result<Value, RequestError> {
+    fn unsubscribe(&mut self, request: &Request) -> Answer {
         let id = Params::new(request.params.clone())?.number(0)?;
-        Ok(Value::Bool(self.subscriptions.remove(&id).is_some()))
+        super::answer(self.subscriptions.remove(&id).is_some())
     }
 
     /// Tells all subscriptions what happened since the last time.
