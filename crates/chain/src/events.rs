@@ -171,7 +171,7 @@ impl MarketEvent {
 impl Receipt {
     /// What the transaction made happen in the market of that hub.
     pub fn events(&self, hub: Address) -> Vec<ChainEvent> {
-        self.logs.iter().filter_map(|log| decode(hub, log)).collect()
+        self.logs().iter().filter_map(|log| decode(hub, log)).collect()
     }
 }
 

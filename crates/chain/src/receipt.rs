@@ -1,8 +1,11 @@
 //! What became of a transaction.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256, U64, U256};
 use alloy_rpc_types_eth::Log;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// A mined transaction.
 #[derive(Debug, Clone)]
@@ -23,8 +26,18 @@ pub struct Receipt {
     pub succeeded: bool,
     /// The contract that it created, if it did.
     pub created: Option<Address>,
-    /// What contracts logged.
-    pub logs: Vec<Log>,
+    /// What contracts logged, unread: a settlement of a hundred tasks has a thousand logs, and its sender knows what it did.
+    logs: Arc<RawValue>,
+}
+
+impl Receipt {
+    /// What contracts logged; nothing if the node's answer makes no sense.
+    pub(crate) fn logs(&self) -> Vec<Log> {
+        serde_json::from_str(self.logs.get()).unwrap_or_else(|error| {
+            tracing::warn!(transaction = %self.hash, %error, "its logs cannot be read");
+            Vec::new()
+        })
+    }
 }
 
 /// As nodes write it. Only what we read: the rest differs from chain to chain.
@@ -42,7 +55,7 @@ pub(crate) struct RawReceipt {
     status: Option<U64>,
     #[serde(default)]
     contract_address: Option<Address>,
-    logs: Vec<Log>,
+    logs: Box<RawValue>,
 }
 
 impl From<RawReceipt> for Receipt {
@@ -56,7 +69,7 @@ impl From<RawReceipt> for Receipt {
             gas_price: raw.effective_gas_price.map_or(0, |price| price.saturating_to()),
             succeeded: raw.status != Some(U64::ZERO),
             created: raw.contract_address,
-            logs: raw.logs,
+            logs: raw.logs.into(),
         }
     }
 }
