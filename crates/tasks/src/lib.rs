@@ -26,16 +26,18 @@
 //!
 //! Applying an event twice is harmless, so a restart may replay everything.
 //!
-//! **Layout:** `event`, `action`, `replica`, `wait` the words · `task` the machine.
+//! **Layout:** `event`, `action`, `replica`, `terms`, `wait` the words · `task` the machine.
 
 mod action;
 mod event;
 mod replica;
 mod task;
+mod terms;
 mod wait;
 
 pub use action::{Action, Report};
 pub use event::{Blame, Call, Event, Failure};
 pub use replica::{Replica, ReplicaState, Upload};
-pub use task::{Limits, Status, Task, Terms};
+pub use task::{Status, Task};
+pub use terms::{Limits, Terms};
 pub use wait::Wait;

@@ -1,8 +1,10 @@
-use alloy_primitives::B256;
+use alloy_primitives::{B256, keccak256};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use verdict::Ballot;
 
 use super::*;
+use crate::Report;
 
 const START: UnixSeconds = UnixSeconds(1_000);
 const RUN_SECONDS: u64 = 300;
