@@ -4,6 +4,7 @@
 //! everything at the market and knows the offers; a [`Matched`] one has its money locked; its [`Outcome`] is paid and checked.
 
 mod access;
+mod allowance;
 mod app;
 mod check;
 mod deal;
@@ -27,6 +28,7 @@ use crate::failure::{Exit, Failure, OrFail};
 use crate::offers::{self, Offer, Verdict, Wanted};
 
 pub use access::Access;
+pub use allowance::{Allowance, Connection};
 pub use check::TaskResult;
 pub use settle::{Matched, Outcome};
 pub use wish::Wish;
@@ -83,14 +85,20 @@ impl<'a> Purchase<'a> {
         Nrlc(self.app_order.price)
     }
 
-    /// What each task may use at most, by its category.
+    /// What each task may use at most, by its category and by what the offer's workerpool says.
     ///
     /// # Errors
     /// GM-3102 the chain does not answer.
-    pub async fn limits(&self) -> Result<Limits, Failure> {
-        let id = CategoryId::new(self.wish.category);
-        let category = self.access.client.category(id).await.map_err(chain_silent)?;
-        Ok(Limits::for_timeref(category.work_clock_seconds))
+    pub async fn allowance(&self, offer: &Offer) -> Result<Allowance, Failure> {
+        let (client, category) = (&self.access.client, self.wish.category);
+        let app = self.app_order.app;
+        let read =
+            async { tokio::try_join!(client.category(CategoryId::new(category)), client.app(app)) };
+        let told = self.access.schedulers.network(offer.workerpool(), app, category);
+        let (read, told) = tokio::join!(read, told);
+        let (category, app) = read.map_err(chain_silent)?;
+        let limits = Limits::for_timeref(category.work_clock_seconds);
+        Ok(Allowance { limits, network: Connection::of(&app.kind, told) })
     }
 
     /// The best offer.

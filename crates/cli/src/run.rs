@@ -92,7 +92,7 @@ async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failu
         talk.say(format!("history   {}", history(&known)));
     }
     talk.say(format!("surety    {}", surety(wish.trust(), &offer)));
-    talk.say(format!("limits    {}", purchase.limits().await?));
+    talk.say(format!("limits    {}", purchase.allowance(&offer).await?));
     let matched = purchase.buy(&offer).await?;
     for deal in matched.deals() {
         talk.say(format!("deal      {deal}"));

@@ -38,20 +38,19 @@ pub struct Limits {
     pub network: bool,
 }
 
-/// As a requester reads them before paying: `300 s, 512 MiB memory, …`.
+/// As a requester reads them before paying: `300 s, 512 MiB memory, …`. Without the network: that is each provider's own.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory = u64::try_from(self.memory_bytes).unwrap_or(u64::MAX);
         let cpus = f64::from(self.cpu_millis) / 1_000.0;
         write!(
             f,
-            "{} s, {} memory, {} output in {} files, {cpus} CPU, {} processes, {}",
+            "{} s, {} memory, {} output in {} files, {cpus} CPU, {} processes",
             self.wall.as_secs(),
             Size(memory),
             Size(self.output_bytes),
             self.output_entries,
             self.processes,
-            if self.network { "network" } else { "no network" },
         )
     }
 }
@@ -114,8 +113,7 @@ mod tests {
 
     #[test]
     fn a_requester_can_read_them() {
-        let expected =
-            "300 s, 512 MiB memory, 1 GiB output in 1000 files, 1 CPU, 256 processes, no network";
+        let expected = "300 s, 512 MiB memory, 1 GiB output in 1000 files, 1 CPU, 256 processes";
         assert_eq!(Limits::for_timeref(300).to_string(), expected);
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use wire::Failure;
 use wire::link::LogStream;
 use wire::scheduler::{
-    ComputeLogs, LogFeed, LogNews, LogPiece, PoolReputation, ResultBody, SchedulerApi,
+    ComputeLogs, LogFeed, LogNews, LogPiece, PoolNetwork, PoolReputation, ResultBody, SchedulerApi,
     SchedulerRefusal, TaskModel, UploadPlace, Uploaded,
 };
 
@@ -124,6 +124,20 @@ impl SchedulerApi for Desk {
         let books = self.books.lock();
         if books.workerpool() == workerpool {
             Ok(model::reputation(&books))
+        } else {
+            Err(SchedulerRefusal::NotFound)
+        }
+    }
+
+    async fn network(
+        &self,
+        workerpool: Address,
+        app: Address,
+        category: u64,
+    ) -> Result<PoolNetwork, SchedulerRefusal> {
+        let books = self.books.lock();
+        if books.workerpool() == workerpool {
+            Ok(books.network(app, category))
         } else {
             Err(SchedulerRefusal::NotFound)
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::{Address, hex};
 use primitives::{CategoryId, Nrlc};
 use sha2::{Digest, Sha256};
+use wire::link::NetworkGrant;
 
 use crate::idle::Policy;
 
@@ -50,6 +51,12 @@ impl Networked {
     /// Whether tasks of that app in that category are among them.
     pub(crate) fn has(&self, app: Address, category: CategoryId) -> bool {
         self.apps.contains(&app) || self.categories.contains(&category)
+    }
+
+    /// As the scheduler is told, and by it whoever asks before paying.
+    pub(crate) fn told(&self) -> NetworkGrant {
+        let categories = self.categories.iter().map(|it| it.0.saturating_to()).collect();
+        NetworkGrant { apps: self.apps.clone(), categories }
     }
 }
 

@@ -316,6 +316,7 @@ impl Door {
             images: Vec::new(),
             price_floor_nrlc: machine.price_floor.0.saturating_to(),
             when_idle: machine.when_idle.is_some(),
+            network: Some(machine.networked.told()),
         };
         Self {
             scheduler: config.scheduler.clone(),

@@ -12,13 +12,13 @@ use wire::ClientError;
 use wire::description::Description;
 use wire::ipfs::IpfsClient;
 use wire::market::MarketClient;
-use wire::scheduler::{LogNews, PoolReputation, SchedulerClient, TaskLogs, TaskModel};
+use wire::scheduler::{LogNews, PoolNetwork, PoolReputation, SchedulerClient, TaskLogs, TaskModel};
 
 use crate::failure::{Exit, Failure, OrFail};
 use crate::home;
 
 /// What is nice to know is not waited for.
-const REPUTATION_WAIT: Duration = Duration::from_secs(2);
+const NICE_TO_KNOW_WAIT: Duration = Duration::from_secs(2);
 
 /// A market within reach, with clients for each of its parts.
 #[derive(Clone)]
@@ -187,15 +187,32 @@ impl Schedulers {
 
     /// What is known of that workerpool's workers, if its scheduler is here and soon says.
     pub async fn reputation(&self, workerpool: Address) -> Option<PoolReputation> {
-        let ask = async {
+        self.first_to_know(|scheduler| scheduler.reputation(workerpool)).await
+    }
+
+    /// How many of its workers give that app's containers a network, if its scheduler is here and soon says.
+    pub async fn network(
+        &self,
+        workerpool: Address,
+        app: Address,
+        category: u64,
+    ) -> Option<PoolNetwork> {
+        self.first_to_know(|scheduler| scheduler.network(workerpool, app, category)).await
+    }
+
+    async fn first_to_know<'a, T, F>(&'a self, ask: impl Fn(&'a SchedulerClient) -> F) -> Option<T>
+    where
+        F: Future<Output = Result<Option<T>, ClientError>>,
+    {
+        let asking = async {
             for scheduler in &self.0 {
-                if let Ok(Some(known)) = scheduler.reputation(workerpool).await {
+                if let Ok(Some(known)) = ask(scheduler).await {
                     return Some(known);
                 }
             }
             None
         };
-        tokio::time::timeout(REPUTATION_WAIT, ask).await.ok().flatten()
+        tokio::time::timeout(NICE_TO_KNOW_WAIT, asking).await.ok().flatten()
     }
 
     /// The task, if one of them knows it.

@@ -8,7 +8,7 @@ use alloy_primitives::hex;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use testkit::Ran;
+use testkit::{House, HouseConfig, Ran};
 
 use crate::{at, house};
 
@@ -115,6 +115,52 @@ async fn what_a_task_may_use_is_told_before_it_is_paid_for() -> Result<()> {
     for part in ["300 s", "512 MiB memory", "1 GiB output", "1 CPU", "256 processes", "no network"]
     {
         assert!(told.contains(part), "{part}: {}", ran.stderr);
+    }
+    Ok(())
+}
+
+/// A network namespace for containers, gone with the test.
+struct Net(String);
+
+impl Net {
+    fn new() -> Result<Option<Self>> {
+        let net = Self(format!("gm-told-{}", std::process::id()));
+        let made = Command::new("ip").args(["netns", "add", &net.0]).status();
+        if made.is_ok_and(|status| status.success()) {
+            return Ok(Some(net));
+        }
+        let required = std::env::var_os("GRISTMILL_REQUIRE_NETNS").is_some();
+        ensure!(!required, "GRISTMILL_REQUIRE_NETNS is set, and none can be made");
+        eprintln!("NOT TESTED: a network that is told before paying, since none can be made here");
+        Ok(None)
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+#[tokio::test]
+async fn whether_a_container_has_a_network_is_told_before_it_is_paid_for() -> Result<()> {
+    let Some(net) = Net::new()? else { return Ok(()) };
+    let network = format!("worker.network={}", net.0);
+    let settings = ["--set", &network, "--set", "worker.network_categories=1"];
+    let arguments = settings.map(str::to_owned).to_vec();
+    let config = HouseConfig { arguments, ..HouseConfig::default() };
+    let house = House::start(&crate::gristmill()?, config).await?;
+    let image = house.gristmill().file("greeter.tar", greeter()?)?;
+    for (category, expected) in [("XS", "no network"), ("S", "the network that its provider made")]
+    {
+        let ran = house.run(&image, &["--category", category, "--", "Ada", "Alan"]).await?;
+        if cannot(&ran)? {
+            return Ok(());
+        }
+        let ran = ran.ok()?;
+        let told = ran.stderr.lines().find(|line| line.starts_with("limits"));
+        let told = told.context("nothing of limits")?;
+        assert!(told.contains(expected), "{category}: {told}");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use primitives::{DealId, Nrlc, TaskId, UnixSeconds};
 use tasks::{Blame, Event, Failure};
 use wire::link::{Capabilities, LogStream};
 use wire::market::Machines;
+use wire::scheduler::PoolNetwork;
 
 use super::{Books, Effect, Entry, WorkerEntry, cut_end};
 use crate::deal::DealSpec;
@@ -69,6 +70,8 @@ const MACHINE_CODES: [&str; 5] = ["GM-4191", "GM-4220", "GM-4223", "GM-4225", "G
 /// Images that are remembered to be such.
 const IMAGES_MAX: usize = 4_096;
 const REASON_BYTES_MAX: usize = 200;
+/// How a worker that runs images says so.
+const IMAGES: &str = "oci";
 /// A program that does not run on the worker's machine because it is an image.
 const NO_RUNTIME: &str = "GM-4160";
 
@@ -104,6 +107,23 @@ impl Books {
         machines.sort_by(|one, other| other.cmp(one));
         machines.truncate(Machines::GROUPS_MAX);
         machines
+    }
+
+    /// How many of the connected workers give that app's containers a network in that category. Those that run no images
+    /// are not asked: they do not run the app.
+    pub(crate) fn network(&self, app: Address, category: u64) -> PoolNetwork {
+        let mut pool = PoolNetwork::default();
+        for worker in self.workers.values().filter(|worker| !worker.draining) {
+            if !worker.capabilities.runtimes.iter().any(|runtime| runtime == IMAGES) {
+                continue;
+            }
+            pool.workers += 1;
+            match &worker.capabilities.network {
+                Some(grant) => pool.granting += u32::from(grant.has(app, category)),
+                None => pool.silent += 1,
+            }
+        }
+        pool
     }
 
     /// The task as the plan sees it.

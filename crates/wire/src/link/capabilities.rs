@@ -48,6 +48,31 @@ pub struct Capabilities {
     /// Whether it gives way to its owner, and may pause at any time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub when_idle: bool,
+    /// Whose containers it gives a network; nothing for a worker that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkGrant>,
+}
+
+/// Whose containers have a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkGrant {
+    /// Of these apps.
+    #[serde(default, with = "crate::json::text::list")]
+    pub apps: Vec<Address>,
+    /// Of these categories.
+    #[serde(default)]
+    pub categories: Vec<u64>,
+}
+
+impl NetworkGrant {
+    /// Whether tasks of that app in that category have one.
+    pub fn has(&self, app: Address, category: u64) -> bool {
+        self.apps.contains(&app) || self.categories.contains(&category)
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.apps.len() <= GRANTS_MAX && self.categories.len() <= GRANTS_MAX
+    }
 }
 
 /// The most programs that a worker names as being there.
@@ -56,6 +81,8 @@ pub const IMAGES_MAX: usize = 64;
 pub const TEXT_BYTES_MAX: usize = 256;
 /// The most GPUs of one worker.
 pub const GPUS_MAX: usize = 64;
+/// The most apps, and the most categories, that a worker names as having a network; one with more does not say.
+pub const GRANTS_MAX: usize = 256;
 const RUNTIMES_MAX: usize = 16;
 
 impl Capabilities {
@@ -72,6 +99,7 @@ impl Capabilities {
         self.region = self.region.filter(|it| is_short(it));
         self.host = self.host.filter(|it| is_short(it));
         self.images = warm(self.images);
+        self.network = self.network.filter(NetworkGrant::is_bounded);
         self
     }
 

@@ -28,7 +28,10 @@ mod session;
 
 use crate::Failure;
 
-pub use capabilities::{Capabilities, Enclave, GPUS_MAX, Gpu, IMAGES_MAX, TEXT_BYTES_MAX, warm};
+pub use capabilities::{
+    Capabilities, Enclave, GPUS_MAX, GRANTS_MAX, Gpu, IMAGES_MAX, NetworkGrant, TEXT_BYTES_MAX,
+    warm,
+};
 pub use client::{ClientConfig, LinkClient, WorkerLink};
 pub use message::{
     Blame, EnclaveTask, LOG_TEXT_BYTES_MAX, LogStream, RunFailure, SETTLE_MAX, ToScheduler,

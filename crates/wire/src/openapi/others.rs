@@ -160,6 +160,15 @@ pub(super) fn scheduler() -> Vec<Operation> {
         .at("address", named("Address"))
         .gives(named("PoolReputation"))
         .refuses(&[400, 404]),
+        Operation::get(
+            "/workerpools/{address}/network",
+            "How many of a workerpool's workers give an app's containers a network.",
+        )
+        .at("address", named("Address"))
+        .needs("app", named("Address"))
+        .needs("category", number(0))
+        .gives(object([("workers", number(0)), ("granting", number(0)), ("silent", number(0))]))
+        .refuses(&[400, 404]),
         task(Operation::post("/workers/results/{task}", "Stores a worker's result."))
             .by("upload")
             .body_of("application/octet-stream", json!({}))

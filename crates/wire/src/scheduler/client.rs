@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::Value;
 use url::Url;
 
-use super::{LogNews, PoolReputation, TaskLogs, TaskModel, follow};
+use super::{LogNews, PoolNetwork, PoolReputation, TaskLogs, TaskModel, follow};
 use crate::auth::Challenge;
 use crate::http::{ClientError, Http};
 
@@ -43,6 +43,22 @@ impl SchedulerClient {
     ) -> Result<Option<PoolReputation>, ClientError> {
         let path = format!("/workerpools/{workerpool}/reputation");
         match self.http.json(self.http.request(Method::GET, &path, &[])).await {
+            Ok(answer) => self.read(answer).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many of that workerpool's workers give the app's containers a network; nothing if its scheduler is not here.
+    pub async fn network(
+        &self,
+        workerpool: Address,
+        app: Address,
+        category: u64,
+    ) -> Result<Option<PoolNetwork>, ClientError> {
+        let path = format!("/workerpools/{workerpool}/network");
+        let query = [("app", app.to_string()), ("category", category.to_string())];
+        match self.http.json(self.http.request(Method::GET, &path, &query)).await {
             Ok(answer) => self.read(answer).map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),

@@ -8,6 +8,7 @@
 //! | `GET /tasks/{id}/logs` | the requester, by `Authorization` | [`TaskLogs`] |
 //! | `GET /tasks/{id}/logs?follow=1` | the same | lines of JSON as they come, see `follow` |
 //! | `GET /workerpools/{address}/reputation` | anybody | [`PoolReputation`], or 404 |
+//! | `GET /workerpools/{address}/network?app&category` | anybody | [`PoolNetwork`], or 404 |
 //! | `POST /workers/results/{id}` | a worker, by bearer token | `{"location": "/ipfs/…"}` |
 //! | `HEAD`, `PATCH /workers/results/{id}` | the same, in parts | see `uploads` |
 //!
@@ -29,7 +30,9 @@ pub use model::{
     ChainReceipt, ComputeLogs, DatedStatus, ReplicateModel, StatusUpdate, TaskLogs, TaskModel,
     Waiting,
 };
-pub use reputation::{Confidence, PoolReputation, Reputation, WORKERS_MAX, WorkerReputation};
+pub use reputation::{
+    Confidence, PoolNetwork, PoolReputation, Reputation, WORKERS_MAX, WorkerReputation,
+};
 pub use server::{ResultBody, SchedulerApi, SchedulerRefusal, UploadLimits, router};
 
 pub use crate::parts::{Parcel, UploadPlace, Uploaded};

@@ -64,6 +64,18 @@ pub struct WorkerReputation {
     pub past: Reputation,
 }
 
+/// How many of a workerpool's workers give an app's containers a network, in the workers' own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolNetwork {
+    /// Connected workers that run images.
+    pub workers: u32,
+    /// Those of them that give it.
+    pub granting: u32,
+    /// Those of them that do not say.
+    pub silent: u32,
+}
+
 /// How tasks ended, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -23,7 +23,9 @@ use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
 use super::uploads;
-use super::{ComputeLogs, LOGS_REALM, LogFeed, PoolReputation, TaskLogs, TaskModel, follow};
+use super::{
+    ComputeLogs, LOGS_REALM, LogFeed, PoolNetwork, PoolReputation, TaskLogs, TaskModel, follow,
+};
 use crate::Failure;
 use crate::auth::{Authorization, Challenge, OpenChallenges};
 use crate::http::json_answer;
@@ -106,6 +108,16 @@ pub trait SchedulerApi: Send + Sync + 'static {
         Err(SchedulerRefusal::NotFound)
     }
 
+    /// How many of its workers give that app's containers a network in that category, if it is that workerpool's.
+    async fn network(
+        &self,
+        _workerpool: Address,
+        _app: Address,
+        _category: u64,
+    ) -> Result<PoolNetwork, SchedulerRefusal> {
+        Err(SchedulerRefusal::NotFound)
+    }
+
     /// Stores a worker's result and says where: `/ipfs/<cid>`. The token is the one its login was answered with.
     async fn accept_result(
         &self,
@@ -156,6 +168,7 @@ pub fn router(
         .route("/tasks/{id}/replicates/{wallet}", get(replicate))
         .route("/tasks/{id}/replicates/{wallet}/logs", get(replicate_logs))
         .route("/workerpools/{address}/reputation", get(reputation))
+        .route("/workerpools/{address}/network", get(network))
         .route("/workers/results/{id}", post(upload).head(upload_place).patch(upload_part))
         // Uploads are streamed and have a limit of their own.
         .layer(DefaultBodyLimit::disable())
@@ -264,6 +277,27 @@ async fn reputation(State(desk): State<Arc<Desk>>, Path(pool): Path<String>) -> 
         let pool = wallet_of(&pool)?;
         for scheduler in &desk.schedulers {
             match scheduler.reputation(pool).await {
+                Err(SchedulerRefusal::NotFound) => {}
+                known => return known,
+            }
+        }
+        Err(SchedulerRefusal::NotFound)
+    };
+    answer(found.await)
+}
+
+async fn network(
+    State(desk): State<Arc<Desk>>,
+    Path(pool): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let found = async {
+        let asked = |name: &str| query.get(name).map_or("", String::as_str);
+        let (pool, app) = (wallet_of(&pool)?, wallet_of(asked("app"))?);
+        let category = asked("category").parse();
+        let category = category.map_err(|_| rejected("GM-4511", "category must be a number"))?;
+        for scheduler in &desk.schedulers {
+            match scheduler.network(pool, app, category).await {
                 Err(SchedulerRefusal::NotFound) => {}
                 known => return known,
             }

@@ -16,8 +16,8 @@ use wire::auth::Challenge;
 use wire::link::LogStream;
 use wire::openapi::{self, Door};
 use wire::scheduler::{
-    ComputeLogs, DatedStatus, LOGS_REALM, LogFeed, LogNews, LogPiece, ResultBody, SchedulerApi,
-    SchedulerClient, SchedulerRefusal, TaskModel, UploadLimits, Waiting, router,
+    ComputeLogs, DatedStatus, LOGS_REALM, LogFeed, LogNews, LogPiece, PoolNetwork, ResultBody,
+    SchedulerApi, SchedulerClient, SchedulerRefusal, TaskModel, UploadLimits, Waiting, router,
 };
 
 use crate::{CHAIN_ID, address, key, serve};
@@ -71,6 +71,19 @@ impl SchedulerApi for Desk {
         let pieces = (1..).zip(logs).filter(|(seq, _)| *seq > after).map(piece);
         let end = LogNews::End { status: "COMPLETED".to_owned() };
         Ok(futures::stream::iter(pieces.chain([end]).collect::<Vec<_>>()).boxed())
+    }
+
+    async fn network(
+        &self,
+        workerpool: Address,
+        app: Address,
+        category: u64,
+    ) -> Result<PoolNetwork, SchedulerRefusal> {
+        if workerpool != address(9) {
+            return Err(SchedulerRefusal::NotFound);
+        }
+        let granting = u32::from(app == address(3) && category == 4);
+        Ok(PoolNetwork { workers: 2, granting, silent: 1 })
     }
 
     async fn accept_result(
@@ -323,4 +336,18 @@ async fn results_are_streamed_to_the_right_scheduler_within_limits() {
     let refused = house.client.upload_result(task(2), "secret", &zip).await;
     let refused = refused.expect_err("too large");
     assert!(refused.to_string().contains("1000 bytes at most"), "{refused}");
+}
+
+#[tokio::test]
+async fn whether_a_pool_gives_a_network_is_asked_of_its_scheduler() {
+    let desk: Arc<dyn SchedulerApi> = Desk::new(1);
+    let origin = serve(router(vec![desk], UploadLimits::default())).await;
+    let client = SchedulerClient::new(&origin, CHAIN_ID).unwrap();
+    let told = async |pool, app, category| {
+        client.network(address(pool), address(app), category).await.unwrap()
+    };
+    let some = |granting| Some(PoolNetwork { workers: 2, granting, silent: 1 });
+    assert_eq!(told(9, 3, 4).await, some(1));
+    assert_eq!(told(9, 3, 0).await, some(0));
+    assert_eq!(told(8, 3, 4).await, None, "it is nobody's here");
 }

@@ -9,6 +9,10 @@ pub(super) fn capabilities(how: &[&str]) -> Capabilities {
         gpus: if how.contains(&"gpu") { vec![gpu] } else { Vec::new() },
         disk_bytes: if how.contains(&"full") { 1 } else { 0 },
         price_floor_nrlc: if how.contains(&"dear") { 101 } else { 0 },
+        network: how.contains(&"online").then(|| wire::link::NetworkGrant {
+            apps: vec![Address::repeat_byte(7)],
+            categories: vec![3],
+        }),
         region: how.iter().find_map(|word| word.strip_prefix("r:")).map(str::to_owned),
         ..Capabilities::default()
     }
@@ -58,6 +62,24 @@ fn workers_that_are_alike_are_told_together() {
     // A name that would not fit a claim counts as none.
     let expected = [(2, false, Some("eu")), (1, true, Some("eu")), (1, false, None)];
     assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn whose_containers_have_a_network_is_what_workers_say() {
+    let mut scene = Scene::new(true);
+    let lines = ["1 slots 1 oci online", "2 slots 1 oci", "3 slots 1 online"];
+    for joins in lines {
+        scene.tell(&format!("joins {joins}"));
+    }
+    let [named, other] = [7, 8].map(Address::repeat_byte);
+    let told = |app, category| {
+        let pool = scene.books.network(app, category);
+        (pool.workers, pool.granting, pool.silent)
+    };
+    // The third runs no images.
+    assert_eq!(told(named, 0), (2, 1, 1));
+    assert_eq!(told(other, 3), (2, 1, 1));
+    assert_eq!(told(other, 0), (2, 0, 1));
 }
 
 #[test]
