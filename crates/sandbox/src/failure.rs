@@ -130,7 +130,7 @@ pub enum FailureKind {
     },
     /// A name that not every system can keep.
     #[error(
-        "the file name '{path}' in /iexec_out cannot be kept: it has a backslash, a colon or is no UTF-8"
+        "the file name '{path}' in /iexec_out cannot be kept: it has a backslash, a colon, is no UTF-8 or too long"
     )]
     BadFileName {
         /// The path below `/iexec_out`.

@@ -26,6 +26,10 @@ const TAIL_BYTES: usize = 4 << 10;
 /// With less room than that, it is the machine that made a program fail.
 #[cfg(target_os = "linux")]
 const DISK_BYTES_MIN: u64 = 4 << 20;
+/// A path in `/iexec_out`; with what is before it, a kernel must take it.
+const NAME_BYTES_MAX: usize = 2_048;
+/// Of a name that is not kept.
+const SHOWN_CHARS_MAX: usize = 100;
 /// Where systems keep what does not outlive them.
 const ROOTS: &str = "/run/gristmill";
 
@@ -482,26 +486,133 @@ fn tail(bytes: &[u8]) -> String {
 
 /// The private directory of one run; gone when dropped.
 struct Room {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
     output: PathBuf,
 }
 
 impl Room {
     fn new(scratch: &Path) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(scratch)?;
-        let output = dir.path().join("iexec_out");
-        fs::create_dir(&output)?;
-        Ok(Self { dir, output })
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(scratch)?.keep();
+        let output = dir.join("iexec_out");
+        let room = Self { dir, output };
+        fs::create_dir(&room.output)?;
+        Ok(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.dir) {
+            tracing::warn!(dir = %self.dir.display(), %error, "what a run left is not gone");
+        }
     }
 }
 
 /// Makes the directory anew, readable by nobody else.
 pub(crate) fn fresh_private_dir(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    match fs::symlink_metadata(dir) {
+        Ok(_) => remove_tree(dir)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     private_dir(dir)
+}
+
+/// Removes a directory that a program wrote in, however deep it went: deeper than there are open files for all levels at
+/// once, or than a path can name. Each directory in it is moved next to the first and emptied there. Nobody writes there
+/// any more.
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    let beside = dir.parent().unwrap_or(dir);
+    let flat = tempfile::Builder::new().prefix(".gone-").tempdir_in(beside)?.keep();
+    let place = |number: u64| flat.join(number.to_string());
+    fs::rename(dir, place(0))?;
+    let (mut gone, mut known) = (0, 1);
+    while gone < known {
+        let at = place(gone);
+        open_up(&at)?;
+        for child in fs::read_dir(&at)? {
+            let child = child?;
+            if child.file_type()?.is_dir() {
+                open_up(&child.path())?;
+                fs::rename(child.path(), place(known))?;
+                known += 1;
+            } else {
+                fs::remove_file(child.path())?;
+            }
+        }
+        fs::remove_dir(&at)?;
+        gone += 1;
+    }
+    fs::remove_dir(&flat)
+}
+
+/// Lets the owner in, whatever a program that ran as the owner said.
+fn open_up(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let meta = fs::symlink_metadata(path)?;
+        let needed = if meta.is_dir() { 0o700 } else { 0o400 };
+        if meta.mode() & needed != needed && (meta.is_dir() || meta.is_file()) {
+            let mode = meta.mode() & 0o777 | needed;
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is more output than may be, or it is where it cannot be seen. Asked while the program goes on: what is
+/// gone again, what is no file and what has an odd name counts, but is judged at the end.
+pub(crate) fn overflow(output: &Path, limits: &Limits) -> Option<FailureKind> {
+    let (mut entries, mut bytes) = (0_usize, 0_u64);
+    let mut open = vec![output.to_owned()];
+    while let Some(dir) = open.pop() {
+        let Ok(listed) = fs::read_dir(&dir) else {
+            // Gone, or the program let nobody in: that is seen once it is over.
+            continue;
+        };
+        for found in listed.flatten() {
+            entries += 1;
+            if entries > limits.output_entries {
+                return Some(FailureKind::TooManyFiles { limit: limits.output_entries });
+            }
+            let Ok(meta) = found.metadata() else { continue };
+            bytes = bytes.saturating_add(if meta.is_file() { meta.len() } else { 0 });
+            if bytes > limits.output_bytes {
+                let (what, limit) = ("/iexec_out", limits.output_bytes);
+                return Some(FailureKind::OutputTooLarge { what, limit });
+            }
+            if meta.is_dir() {
+                let path = found.path();
+                if path.as_os_str().len() > output.as_os_str().len() + NAME_BYTES_MAX {
+                    return Some(too_long(&found.file_name()));
+                }
+                open.push(path);
+            }
+        }
+    }
+    is_disk_full(output).then(disk_full)
+}
+
+fn too_long(name: &std::ffi::OsStr) -> FailureKind {
+    let name: String = name.to_string_lossy().chars().take(SHOWN_CHARS_MAX).collect();
+    FailureKind::BadFileName { path: format!("…/{name}") }
+}
+
+#[cfg(target_os = "linux")]
+fn is_disk_full(place: &Path) -> bool {
+    let disk = rustix::fs::statvfs(place);
+    disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_BYTES_MIN)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_disk_full(_: &Path) -> bool {
+    false
+}
+
+fn disk_full() -> FailureKind {
+    let detail = "its disk is full".to_owned();
+    FailureKind::Host { doing: "keeping the program's output", detail }
 }
 
 /// Makes sure that the directory exists and is readable by nobody else.
@@ -580,12 +691,8 @@ fn gather(
 
 /// Why a program says that it failed, where it can be known.
 fn why_it_failed(executed: &Executed, output: &Path, limits: &Limits) -> FailureKind {
-    #[cfg(target_os = "linux")]
-    if let Ok(disk) = rustix::fs::statvfs(output)
-        && disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_BYTES_MIN
-    {
-        let detail = "its disk is full".to_owned();
-        return FailureKind::Host { doing: "keeping the program's output", detail };
+    if is_disk_full(output) {
+        return disk_full();
     }
     // The system's own words, as C libraries and runtimes of all languages print them.
     if tail(&executed.stderr).contains("No space left on device") {
@@ -606,7 +713,7 @@ fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Packs beside the run, then moves into place, so that a crash never leaves half an archive under its final name.
 fn deliver(room: &Room, entries: &[Entry], archive: &Path) -> io::Result<u64> {
-    let packed = room.dir.path().join("iexec_out.zip");
+    let packed = room.dir.join("iexec_out.zip");
     let bytes = archive::pack(entries, &packed)?;
     if fs::rename(&packed, archive).is_err() {
         // Another file system: copy to a neighbour first.
@@ -617,16 +724,14 @@ fn deliver(room: &Room, entries: &[Entry], archive: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Everything in the directory in the order of names, refusing what is neither file nor directory. Stops at the limits.
-pub(crate) fn list(
-    root: &Path,
-    max_entries: usize,
-    max_bytes: u64,
-) -> Result<Vec<Entry>, FailureKind> {
+/// Everything in the directory in the order of names, refusing what is neither file nor directory. Stops at the limits. Only
+/// once nobody writes there any more: it makes readable what is not.
+fn list(root: &Path, max_entries: usize, max_bytes: u64) -> Result<Vec<Entry>, FailureKind> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut bytes = 0_u64;
     let mut open = vec![(String::new(), root.to_owned())];
     while let Some((prefix, dir)) = open.pop() {
+        open_up(&dir).map_err(host("listing the output"))?;
         for found in fs::read_dir(&dir).map_err(host("listing the output"))? {
             let found = found.map_err(host("listing the output"))?;
             let Ok(name) = found.file_name().into_string() else {
@@ -635,6 +740,9 @@ pub(crate) fn list(
                 });
             };
             let name = format!("{prefix}{name}");
+            if name.len() > NAME_BYTES_MAX {
+                return Err(too_long(&found.file_name()));
+            }
             if !archive::is_plain(&name) {
                 return Err(FailureKind::BadFileName { path: name });
             }
@@ -646,6 +754,7 @@ pub(crate) fn list(
             if entries.len() == max_entries {
                 return Err(FailureKind::TooManyFiles { limit: max_entries });
             }
+            open_up(&found.path()).map_err(host("listing the output"))?;
             let size = if meta.is_file() { meta.len() } else { 0 };
             bytes = bytes.saturating_add(size);
             if bytes > max_bytes {

@@ -29,7 +29,7 @@ use self::determinism::{SeededRandom, VirtualClock};
 use self::output::Captured;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
-use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, list};
+use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, overflow};
 use crate::{FailureKind, Limits, Stream};
 
 /// How often running programs are looked at.
@@ -137,14 +137,7 @@ impl Watch {
             Some(FailureKind::OutOfTime { limit: self.limits.wall })
         } else if now >= self.next_output_check {
             self.next_output_check = now + OUTPUT_CHECK;
-            match list(&self.output, self.limits.output_entries, self.limits.output_bytes) {
-                // Links and odd names are judged at the end, when the program has had its chance to tidy up.
-                Err(
-                    broken
-                    @ (FailureKind::OutputTooLarge { .. } | FailureKind::TooManyFiles { .. }),
-                ) => Some(broken),
-                _ => None,
-            }
+            overflow(&self.output, &self.limits)
         } else {
             None
         };

@@ -15,6 +15,7 @@ use super::ids::{Ids, Shown, Stage};
 use super::image::Image;
 use super::layers::RESOLVER;
 use super::seccomp;
+use super::user::User;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
 use crate::gpu::{Gpu, Node};
@@ -23,6 +24,8 @@ use crate::{Ear, FailureKind, Limits, Network};
 
 /// Open files of one container.
 const FILES_MAX: u64 = 4_096;
+/// Of all arguments together: a kernel takes little more of one.
+const ARGUMENT_BYTES_MAX: usize = 96 << 10;
 /// The slice of time in which a processor's share is counted, in microseconds.
 pub(super) const CPU_PERIOD_US: u64 = 100_000;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -31,6 +34,8 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 #[derive(Debug)]
 pub(super) struct Lodging {
     ids: Ids,
+    /// Whom the image names.
+    user: User,
     root: PathBuf,
     /// Where it has a user namespace of its own.
     shown: Option<Shown>,
@@ -40,22 +45,38 @@ impl Lodging {
     /// In a namespace if there is a stage to show the image on.
     pub(super) fn new(
         ids: Ids,
+        user: User,
         image: &Image,
         stage: Option<&Stage>,
         name: &str,
     ) -> io::Result<Self> {
         let shown = stage.map(|stage| stage.show(&image.root(), name)).transpose()?;
         let root = shown.as_ref().map_or_else(|| image.root(), |shown| shown.at().to_owned());
-        Ok(Self { ids, root, shown })
+        Ok(Self { ids, user, root, shown })
     }
 
     fn has_namespace(&self) -> bool {
         self.shown.is_some()
     }
 
-    /// The program's id as it sees it.
-    fn user(&self) -> u32 {
-        if self.has_namespace() { 0 } else { self.ids.first }
+    /// The program's ids as it sees them: without a namespace those of the image are somebody's on this machine.
+    fn user(&self) -> Value {
+        if self.has_namespace() {
+            let User { uid, gid, groups } = &self.user;
+            json!({ "uid": uid, "gid": gid, "additionalGids": groups })
+        } else {
+            json!({ "uid": self.ids.first, "gid": self.ids.first })
+        }
+    }
+
+    /// Whose its output is on this machine.
+    fn owner(&self) -> (u32, u32) {
+        let first = self.ids.first;
+        if self.has_namespace() {
+            (first + self.user.uid, first + self.user.gid)
+        } else {
+            (first, first)
+        }
     }
 
     /// Puts the user namespace into a configuration.
@@ -86,8 +107,8 @@ pub(super) fn make(
     let gpus = gpus.map_err(host("giving a GPU to the container"))?;
     let write = || -> io::Result<TempDir> {
         let bundle = tempfile::Builder::new().prefix("run-").tempdir_in(bundles)?;
-        let owner = Some(lodging.ids.first);
-        chown(&execution.output, owner, owner)?;
+        let (uid, gid) = lodging.owner();
+        chown(&execution.output, Some(uid), Some(gid))?;
         let mut config = config(id, lodging, image, &command, execution);
         gpus.put_into(&mut config);
         if let Some(network) = network {
@@ -103,6 +124,7 @@ pub(super) fn make(
 
 /// What to start.
 pub(super) fn command(image: &Image, execution: &Execution) -> Result<Vec<String>, FailureKind> {
+    check_arguments(&execution.args)?;
     let command = image.command(&execution.args);
     if command.is_empty() {
         return Err(FailureKind::NotExecutable {
@@ -110,6 +132,19 @@ pub(super) fn command(image: &Image, execution: &Execution) -> Result<Vec<String
         });
     }
     Ok(command)
+}
+
+/// Whether a kernel takes them.
+fn check_arguments(args: &[String]) -> Result<(), FailureKind> {
+    let bytes: usize = args.iter().map(String::len).sum();
+    let detail = if args.iter().any(|arg| arg.contains('\0')) {
+        "one of them has a zero byte".to_owned()
+    } else if bytes > ARGUMENT_BYTES_MAX {
+        format!("they have {bytes} bytes; at most {ARGUMENT_BYTES_MAX} reach a program")
+    } else {
+        return Ok(());
+    };
+    Err(FailureKind::BadArguments { detail })
 }
 
 /// What a run with nothing in it that could be started is made of.
@@ -187,12 +222,11 @@ fn config(
 ) -> Value {
     let limits = &execution.limits;
     let file_bytes = limits.output_bytes.saturating_add(1);
-    let user = lodging.user();
     let mut config = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false,
-            "user": { "uid": user, "gid": user },
+            "user": lodging.user(),
             "args": command,
             "env": environment(image, execution),
             "cwd": image.directory(),
@@ -281,10 +315,10 @@ impl Given {
                 "options": ["bind", "rw", "nosuid", "noexec"],
             }));
         } else {
-            let user = lodging.user();
+            let (uid, gid) = lodging.owner();
             self.devices.push(json!({
                 "path": node.path, "type": kind, "major": major, "minor": minor,
-                "fileMode": 0o660, "uid": user, "gid": user,
+                "fileMode": 0o660, "uid": uid, "gid": gid,
             }));
         }
         self.allowed.push(json!({

@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ids::{Ids, RANGES};
 use super::image::{Image, Images};
+use super::user::User;
 use super::{Unavailable, bundle, oci};
 use crate::Stream::{Stderr, Stdout};
 use crate::contract::{IN, OUT};
@@ -85,10 +86,19 @@ pub struct Daemon {
 struct Api {
     docker: Docker,
     prefix: String,
-    /// It runs in a user namespace: its root is whoever started it.
-    rootless: bool,
+    /// Who the daemon's root is on this machine.
+    root: Root,
     /// What containers have whose limits say that they have a network.
     network: Option<Network>,
+}
+
+/// Who the daemon's root is on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Root {
+    /// The machine's: ids in its containers are the machine's own.
+    Machine,
+    /// Whoever started it, in a user namespace; `is_anybody` if it can be another of the container's users there.
+    Somebody { is_anybody: bool },
 }
 
 /// Images that the machine's daemon has by name, as its owner built or pulled them.
@@ -178,7 +188,7 @@ impl Daemon {
             api: Api {
                 docker,
                 prefix: oci::prefix_of(&dir),
-                rootless: false,
+                root: Root::Machine,
                 network: config.network.clone(),
             },
             images: Arc::new(images),
@@ -187,11 +197,15 @@ impl Daemon {
             next: AtomicU32::new(0),
             importing: tokio::sync::Mutex::new(()),
         };
-        Ok(on_a_thread_of_its_own(daemon.checked()).map_err(refused))
+        let unlimited = || Unavailable::Unlimited { socket: socket.to_owned() };
+        Ok(on_a_thread_of_its_own(daemon.checked(socket)).map_err(|flaw| match flaw {
+            Flaw::Unlimited => unlimited(),
+            Flaw::Words(words) => refused(words),
+        }))
     }
 
     /// The same, once it is plain that the daemon works.
-    async fn checked(mut self) -> Result<Self, String> {
+    async fn checked(mut self, socket: &Path) -> Result<Self, Flaw> {
         let words = |error: bollard::errors::Error| told(&error);
         // An older daemon is spoken to in its own words.
         let negotiated = self.api.docker.clone().negotiate_version();
@@ -199,21 +213,47 @@ impl Daemon {
         self.api.docker =
             tokio::time::timeout(CHECK_TIME, negotiated).await.map_err(late)?.map_err(words)?;
         let info = self.api.docker.info().await.map_err(words)?;
-        let options = info.security_options.unwrap_or_default();
-        self.api.rootless = options.iter().any(|option| option.contains("rootless"));
+        if info.security_options.iter().flatten().any(|option| option.contains("name=userns")) {
+            // Which of the machine's ids are its containers' is its own secret: they could write no results.
+            return Err("it renames the users of all containers (userns-remap)".to_owned().into());
+        }
         self.api.end_all().await.map_err(words)?;
         let bundle = bundle::empty(&self.bundles).map_err(|error| error.to_string())?;
         self.import(&bundle.image).await.map_err(|kind| kind.to_string())?;
-        let id = self.api.name(RANGES);
-        let body =
-            self.api.body(&bundle.image, &bundle.execution, vec!["/nothing".to_owned()], None);
-        let started = self.api.start(&id, body.map_err(|error| error.to_string())?).await;
-        self.api.remove(&id).await;
-        match started {
-            Err(error) if oci::is_about_the_program(&told(&error)) => Ok(self),
-            Err(error) => Err(told(&error)),
-            Ok(()) => Err("it starts what is not there".to_owned()),
+        if owner_of(socket).await.map_err(|error| error.to_string())? != 0 {
+            let somebody = self.as_user(User { uid: 1, gid: 1, groups: vec![] });
+            let is_anybody = self.try_out(&bundle, somebody).await.is_ok();
+            self.api.root = Root::Somebody { is_anybody };
         }
+        self.try_out(&bundle, Account::default()).await?;
+        Ok(self)
+    }
+
+    /// Makes a container with nothing in it, and looks whether the daemon holds it to what it is told.
+    async fn try_out(&self, bundle: &bundle::Empty, account: Account) -> Result<(), Flaw> {
+        let words = |error: bollard::errors::Error| told(&error);
+        let id = self.api.name(RANGES);
+        let command = vec!["/nothing".to_owned()];
+        let body = self.api.body(&bundle.image, &bundle.execution, command, account);
+        let body = body.map_err(|error| error.to_string())?;
+        let tried = async {
+            let options = CreateContainerOptionsBuilder::new().name(&id).build();
+            self.api.docker.create_container(Some(options), body).await.map_err(words)?;
+            let made = self.api.docker.inspect_container(&id, None).await.map_err(words)?;
+            let held = made.host_config.unwrap_or_default();
+            let is_set = |limit: Option<i64>| limit.is_some_and(|limit| limit > 0);
+            if !is_set(held.memory) || !is_set(held.pids_limit) {
+                return Err(Flaw::Unlimited);
+            }
+            match self.api.docker.start_container(&id, None).await {
+                Err(error) if oci::is_about_the_program(&told(&error)) => Ok(()),
+                Err(error) => Err(Flaw::Words(told(&error))),
+                Ok(()) => Err("it starts what is not there".to_owned().into()),
+            }
+        };
+        let tried = tried.await;
+        self.api.remove(&id).await;
+        tried
     }
 
     /// Makes sure that the daemon has the image.
@@ -275,18 +315,64 @@ impl Daemon {
     }
 
     /// Who the container runs as, and so who owns its output.
-    fn user(&self, number: u32, execution: &Execution) -> io::Result<Option<(u32, u32)>> {
-        if self.api.rootless {
-            // Its root is nobody in particular on this machine.
-            return Ok(None);
+    fn account(&self, number: u32, image: &Image, output: &Path) -> Result<Account, FailureKind> {
+        // Whoever cannot be found in the image is nobody anywhere.
+        let user = image.user()?;
+        match self.api.root {
+            Root::Somebody { is_anybody: true } => Ok(self.as_user(user)),
+            // Its root is nobody in particular on this machine; its other users could write no results that we may read.
+            Root::Somebody { is_anybody: false } => Ok(Account::default()),
+            Root::Machine => own_account(number, output).map_err(host("preparing the container")),
         }
-        let me = std::fs::metadata("/proc/self")?;
-        if me.uid() != 0 {
-            return Ok(Some((me.uid(), me.gid())));
-        }
-        let user = Ids::of(number).first;
-        chown(&execution.output, Some(user), Some(user))?;
-        Ok(Some((user, user)))
+    }
+
+    /// The daemon's root under another id within the container, and so the owner of what that writes.
+    fn as_user(&self, user: User) -> Account {
+        let User { uid, gid, groups } = user;
+        let namespace = (uid != 0 || gid != 0).then(|| format!("keep-id:uid={uid},gid={gid}"));
+        Account { uid, gid, groups, namespace }
+    }
+}
+
+/// Whom a container runs as.
+#[derive(Debug, Clone, Default)]
+struct Account {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    /// How its ids are the machine's, if not as usual.
+    namespace: Option<String>,
+}
+
+/// Under a daemon whose ids are the machine's: nobody's id, or that of a worker that may give files to nobody.
+fn own_account(number: u32, output: &Path) -> io::Result<Account> {
+    let me = std::fs::metadata("/proc/self")?;
+    if me.uid() != 0 {
+        return Ok(Account { uid: me.uid(), gid: me.gid(), ..Account::default() });
+    }
+    let user = Ids::of(number).first;
+    chown(output, Some(user), Some(user))?;
+    Ok(Account { uid: user, gid: user, ..Account::default() })
+}
+
+/// Who listens there.
+async fn owner_of(socket: &Path) -> io::Result<u32> {
+    let connected = tokio::net::UnixStream::connect(socket).await?;
+    connected.peer_cred().map(|peer| peer.uid())
+}
+
+/// What is wrong with a daemon.
+#[derive(Debug)]
+enum Flaw {
+    /// It says yes to limits, and does not set them.
+    Unlimited,
+    /// In its own words.
+    Words(String),
+}
+
+impl From<String> for Flaw {
+    fn from(words: String) -> Self {
+        Self::Words(words)
     }
 }
 
@@ -320,8 +406,8 @@ impl Runtime for Daemon {
         if cancel.is_cancelled() {
             return Err(FailureKind::Cancelled.into());
         }
-        let user = self.user(number, &execution).map_err(host("preparing the container"))?;
-        let body = self.api.body(&image, &execution, command, user);
+        let account = self.account(number, &image, &execution.output)?;
+        let body = self.api.body(&image, &execution, command, account);
         let body = body.map_err(host("preparing the container"))?;
         let id = self.api.name(number);
         let running = Running { api: self.api.clone(), id, gone: false };
@@ -340,11 +426,12 @@ impl Api {
         image: &Image,
         execution: &Execution,
         command: Vec<String>,
-        user: Option<(u32, u32)>,
+        account: Account,
     ) -> io::Result<ContainerCreateBody> {
         let given = Given::of(&execution.gpus)?;
         let network = self.network_for(&execution.limits)?;
-        let (uid, gid) = user.unwrap_or((0, 0));
+        let Account { uid, gid, groups, namespace } = account;
+        let groups = groups.iter().map(u32::to_string).chain(given.groups).collect();
         Ok(ContainerCreateBody {
             image: Some(name_of(image)),
             hostname: Some("task".to_owned()),
@@ -361,7 +448,8 @@ impl Api {
             tty: Some(false),
             host_config: Some(HostConfig {
                 devices: Some(given.devices),
-                group_add: Some(given.groups),
+                group_add: Some(groups),
+                userns_mode: namespace,
                 mounts: Some([mounts(execution), given.mounts].concat()),
                 network_mode: Some(network.map_or("none".to_owned(), Network::to_string)),
                 ..fence(&execution.limits)
@@ -376,17 +464,6 @@ impl Api {
         }
         let none = || io::Error::other("this worker has no network to give to it");
         self.network.as_ref().map(Some).ok_or_else(none)
-    }
-
-    /// Creates and starts; without looking at what comes out.
-    async fn start(
-        &self,
-        id: &str,
-        body: ContainerCreateBody,
-    ) -> Result<(), bollard::errors::Error> {
-        let options = CreateContainerOptionsBuilder::new().name(id).build();
-        self.docker.create_container(Some(options), body).await?;
-        self.docker.start_container(id, None).await
     }
 
     /// Ends a container and all that is in it. When this returns it is gone, or the log says why not.
@@ -695,13 +772,13 @@ fn told(error: &bollard::errors::Error) -> String {
 
 /// Waits for something that needs a runtime, from where there may be one that must not be blocked, or none.
 fn on_a_thread_of_its_own<T: Send>(
-    work: impl Future<Output = Result<T, String>> + Send,
-) -> Result<T, String> {
+    work: impl Future<Output = Result<T, Flaw>> + Send,
+) -> Result<T, Flaw> {
     std::thread::scope(|scope| {
         let worked = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(|error| error.to_string())?.block_on(work)
         });
-        worked.join().unwrap_or_else(|_| Err("the check did not end".to_owned()))
+        worked.join().unwrap_or_else(|_| Err("the check did not end".to_owned().into()))
     })
 }

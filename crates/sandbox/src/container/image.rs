@@ -22,7 +22,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::layers::{self, Budget};
+use super::layers::{self, Budget, Left};
+use super::user::{self, User};
 use crate::failure::host;
 use crate::{FailureKind, Limits, digest};
 
@@ -33,6 +34,9 @@ const JSON_BYTES_MAX: u64 = 4 << 20;
 const LAYERS_MAX: usize = 256;
 /// An index may point to an index, as archives of several platforms do.
 const INDEX_DEPTH_MAX: usize = 3;
+/// What an image says of its start: all its words together, far below what a kernel takes of one program, and how many.
+const START_BYTES_MAX: usize = 64 << 10;
+const START_TEXTS_MAX: usize = 1_000;
 /// Checked archives remembered.
 const CHECKED_MAX: usize = 1_000;
 
@@ -51,6 +55,7 @@ struct About {
     command: Vec<String>,
     env: Vec<String>,
     directory: String,
+    user: String,
     layers: Vec<B256>,
     bytes: u64,
 }
@@ -81,9 +86,16 @@ impl Image {
 
     /// Where programs start: the image's directory if it has it.
     pub(super) fn directory(&self) -> &str {
-        let below = Path::new(&self.about.directory);
-        let plain = layers::plain(below).filter(|plain| self.root().join(plain).is_dir());
-        if plain.is_some() && below.is_absolute() { &self.about.directory } else { "/" }
+        let directory = &*self.about.directory;
+        let is_plain = directory.starts_with('/') && layers::plain(Path::new(directory)).is_some();
+        let there = || user::open_below(&self.root(), directory);
+        let is_dir = |file: File| file.metadata().is_ok_and(|meta| meta.is_dir());
+        if is_plain && there().is_some_and(is_dir) { directory } else { "/" }
+    }
+
+    /// Whom its program runs as, where it has ids of its own.
+    pub(super) fn user(&self) -> Result<User, FailureKind> {
+        User::of(&self.root(), &self.about.user)
     }
 
     /// Whether there is a file in it that how names are resolved can be laid over.
@@ -325,6 +337,27 @@ enum Archive {
     Layout(PathBuf),
 }
 
+/// An archive of which only headers are read, each of them bounded: they are held in memory.
+struct Headers<R> {
+    from: R,
+    left: Left,
+}
+
+impl<R: Read> Read for Headers<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fits = self.left.fit(buffer.len())?;
+        let n = self.from.read(&mut buffer[..fits])?;
+        self.left.take(n);
+        Ok(n)
+    }
+}
+
+impl<R: Seek> Seek for Headers<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.from.seek(to)
+    }
+}
+
 /// `manifest.json` of `docker save`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -371,6 +404,7 @@ struct Start {
     cmd: Option<Vec<String>>,
     env: Option<Vec<String>>,
     working_dir: Option<String>,
+    user: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -390,13 +424,16 @@ impl Archive {
             return Err(FailureKind::ProgramTooLarge { bytes, limit: max_bytes });
         }
         let mut files = HashMap::new();
-        let mut tar = tar::Archive::new(BufReader::new(&file));
+        let left = Left::of(layers::HEADER_BYTES_MAX);
+        let mut tar =
+            tar::Archive::new(Headers { from: BufReader::new(&file), left: left.clone() });
         let unreadable = |error: io::Error| {
             bad(format!("it is not a tar as docker save or an OCI tool writes it: {error}"))
         };
-        for entry in tar.entries_with_seek().map_err(unreadable)? {
+        for (number, entry) in tar.entries_with_seek().map_err(unreadable)?.enumerate() {
             let entry = entry.map_err(unreadable)?;
-            if files.len() >= ARCHIVE_ENTRIES_MAX {
+            left.set(layers::HEADER_BYTES_MAX);
+            if number >= ARCHIVE_ENTRIES_MAX {
                 return Err(bad(format!(
                     "its archive has more than {ARCHIVE_ENTRIES_MAX} entries"
                 )));
@@ -486,11 +523,13 @@ impl Archive {
             )));
         }
         let start = config.config.unwrap_or_default();
+        check_start(&start)?;
         let about = About {
             entrypoint: start.entrypoint.unwrap_or_default(),
             command: start.cmd.unwrap_or_default(),
             env: start.env.unwrap_or_default(),
             directory: start.working_dir.unwrap_or_default(),
+            user: start.user.unwrap_or_default(),
             layers: vec![],
             bytes: 0,
         };
@@ -546,6 +585,28 @@ impl Archive {
             }
             _ => Ok(Box::new(layer)),
         }
+    }
+}
+
+/// Whether a kernel takes what the image says of its start: the machine is not to blame for an image that nobody can start.
+fn check_start(start: &Start) -> Result<(), FailureKind> {
+    let lists = [&start.entrypoint, &start.cmd, &start.env];
+    let texts = lists.into_iter().flatten().flatten();
+    let texts = texts.chain(&start.working_dir).chain(&start.user);
+    let bytes: usize = texts.clone().map(String::len).sum();
+    if bytes > START_BYTES_MAX || texts.clone().count() > START_TEXTS_MAX {
+        let detail = "its entry point, command and environment are too long";
+        return Err(bad(format!(
+            "{detail}: {START_BYTES_MAX} bytes and {START_TEXTS_MAX} entries are the most"
+        )));
+    }
+    if let Some(text) = texts.into_iter().find(|text| text.contains('\0')) {
+        return Err(bad(format!("'{}' has a zero byte", short(text).escape_default())));
+    }
+    let named = |entry: &&String| entry.split_once('=').is_some_and(|(name, _)| !name.is_empty());
+    match start.env.iter().flatten().find(|entry| !named(entry)) {
+        Some(entry) => Err(bad(format!("its environment has '{}' without a value", short(entry)))),
+        None => Ok(()),
     }
 }
 

@@ -1,13 +1,16 @@
 //! Layers of images: unpacking one, and laying one over the other.
 //!
 //! A layer is a stranger's tar. Nothing in it is followed: no link is walked through, no name climbs, no device is made,
-//! and no set-user-id survives. Whoever owns a file in the image, everybody may read it here and nobody but root may
+//! and no set-user-id survives. What it says without being a file is bounded too: names, headers, and what follows its end. Whoever owns a file in the image, everybody may read it here and nobody but root may
 //! write it, since containers run under user ids of their own over a root that is read-only anyway.
 
+use std::cell::Cell;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use alloy_primitives::B256;
 use sha2::{Digest, Sha256};
@@ -18,6 +21,15 @@ use crate::failure::host;
 
 /// Files of one image.
 const ENTRIES_MAX: usize = 500_000;
+/// A name in a layer, and each part of it, which a file system must take; and how many parts it has, since directories are walked.
+const NAME_BYTES_MAX: usize = 2_048;
+const PART_BYTES_MAX: usize = 255;
+const DEPTH_MAX: usize = 256;
+/// Where a link may point to: what a kernel takes.
+const TARGET_BYTES_MAX: usize = 4_095;
+/// The header of one entry with everything that extends it, which is held in memory; and what may follow the last entry.
+pub(super) const HEADER_BYTES_MAX: u64 = 1 << 20;
+const TAIL_BYTES_MAX: u64 = 16 << 20;
 /// Marks what a layer hides of those below it.
 const HIDES: &str = ".wh.";
 /// Hides everything that those below it have in the same directory.
@@ -62,22 +74,26 @@ pub(super) fn unpack(
     into: &Path,
     budget: &mut Budget,
 ) -> Result<B256, FailureKind> {
-    let mut hashing = Hashing { from, hash: Sha256::new() };
+    let left = Left::of(HEADER_BYTES_MAX);
+    let mut hashing = Hashing { from, hash: Sha256::new(), left: left.clone() };
     let mut tar = tar::Archive::new(&mut hashing);
     let unreadable = |error: io::Error| bad(format!("a layer cannot be read: {error}"));
     for entry in tar.entries().map_err(unreadable)? {
         let mut entry = entry.map_err(unreadable)?;
         let path = entry.path().map_err(unreadable)?.into_owned();
-        let Some(path) = plain(&path) else {
+        let Some(path) = plain(&path).filter(|path| can_be_kept(path)) else {
             return Err(bad(format!("a layer has the name '{}'", shown(&path))));
         };
         budget.take(entry.size())?;
+        // Its content, and the header of the next.
+        left.set(entry.size().saturating_add(HEADER_BYTES_MAX));
         if path.as_os_str().is_empty() {
             continue;
         }
         put(&mut entry, into, &path)?;
     }
     // What follows the last entry is hashed too.
+    left.set(TAIL_BYTES_MAX);
     io::copy(&mut hashing, &mut io::sink()).map_err(unreadable)?;
     Ok(B256::from_slice(&hashing.hash.finalize()))
 }
@@ -104,6 +120,7 @@ fn put(entry: &mut tar::Entry<'_, impl Read>, root: &Path, path: &Path) -> Resul
         }
         EntryType::Symlink => {
             let target = entry.link_name().ok().flatten();
+            let target = target.filter(|target| can_be_pointed_to(target));
             let target = target.ok_or_else(|| bad("a layer has a link to nowhere"))?;
             clear(&at).map_err(&disk)?;
             symlink(&target, &at).map_err(&disk)
@@ -227,6 +244,21 @@ pub(super) fn plain(path: &Path) -> Option<PathBuf> {
     Some(below)
 }
 
+/// Whether every file system takes that name, and nobody who walks there gets lost.
+fn can_be_kept(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    let fits = |part: Component<'_>| part.as_os_str().len() <= PART_BYTES_MAX;
+    bytes.len() <= NAME_BYTES_MAX
+        && !bytes.contains(&0)
+        && path.components().count() <= DEPTH_MAX
+        && path.components().all(fits)
+}
+
+fn can_be_pointed_to(target: &Path) -> bool {
+    let bytes = target.as_os_str().as_bytes();
+    (1..=TARGET_BYTES_MAX).contains(&bytes.len()) && !bytes.contains(&0)
+}
+
 fn make_parents(root: &Path, path: &Path) -> Result<(), FailureKind> {
     let disk = host("unpacking an image");
     let mut at = root.to_owned();
@@ -283,14 +315,43 @@ fn shown(path: &Path) -> String {
     path.to_string_lossy().chars().take(100).collect()
 }
 
+/// How much may be read before somebody allows more.
+#[derive(Clone)]
+pub(super) struct Left(Rc<Cell<u64>>);
+
+impl Left {
+    pub(super) fn of(bytes: u64) -> Self {
+        Self(Rc::new(Cell::new(bytes)))
+    }
+
+    pub(super) fn set(&self, bytes: u64) {
+        self.0.set(bytes);
+    }
+
+    /// What fits of a read of so many bytes.
+    pub(super) fn fit(&self, wanted: usize) -> io::Result<usize> {
+        match usize::try_from(self.0.get()).unwrap_or(usize::MAX).min(wanted) {
+            0 if wanted > 0 => Err(io::Error::other("there is too much around its files")),
+            fits => Ok(fits),
+        }
+    }
+
+    pub(super) fn take(&self, bytes: usize) {
+        self.0.set(self.0.get().saturating_sub(bytes as u64));
+    }
+}
+
 struct Hashing<R> {
     from: R,
     hash: Sha256,
+    left: Left,
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.from.read(buffer)?;
+        let fits = self.left.fit(buffer.len())?;
+        let n = self.from.read(&mut buffer[..fits])?;
+        self.left.take(n);
         self.hash.update(&buffer[..n]);
         Ok(n)
     }
@@ -420,6 +481,95 @@ mod tests {
                 a/
                 a/x 644 2
                 b/"]],
+        );
+    }
+
+    #[test]
+    fn what_hides_hides_nothing_behind_a_link() {
+        check(
+            &[
+                &[("a", Is::Link("/")), ("b/", Is::Dir), ("b/x", Is::File("1"))],
+                &[("a/.wh.etc", Is::File("")), ("b/.wh...", Is::File("")), (".wh.", Is::File(""))],
+                &[("b/.wh..", Is::File("")), ("b/.wh.x", Is::File(""))],
+            ],
+            &expect![[r"
+                a/
+                b/"]],
+        );
+    }
+
+    #[test]
+    fn devices_are_not_made_and_no_right_of_a_file_survives_but_reading_and_starting() {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, kind, mode) in [
+            ("null", EntryType::Char, 0o666),
+            ("disk", EntryType::Block, 0o666),
+            ("pipe", EntryType::Fifo, 0o666),
+            ("su", EntryType::Regular, 0o6777),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_size(0);
+            header.set_device_major(1).unwrap();
+            header.set_device_minor(3).unwrap();
+            tar.append_data(&mut header, name, &[][..]).unwrap();
+        }
+        let into = tempfile::tempdir().unwrap();
+        unpack(&*tar.into_inner().unwrap(), into.path(), &mut Budget::of(1_000)).unwrap();
+        let mut shown = Vec::new();
+        show(into.path(), "", &mut shown);
+        assert_eq!(shown, ["su 755 "]);
+    }
+
+    /// What is said of a layer that is this and then zeros without end.
+    fn check_endless(begun: &[u8], expected: &str) {
+        let into = tempfile::tempdir().unwrap();
+        let endless = begun.chain(io::repeat(0));
+        let refused = unpack(endless, into.path(), &mut Budget::of(1_000)).unwrap_err();
+        assert!(refused.to_string().contains(expected), "{refused}");
+    }
+
+    #[test]
+    fn what_is_around_files_has_an_end_too() {
+        // Behind the last file, as a few kilobytes of gzip unpack to.
+        check_endless(&[0; 1_024], "too much around its files");
+        // A name that would be read into memory.
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::GNULongName);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        check_endless(header.as_bytes(), "too much around its files");
+        // A file that is all holes counts as what it says it is.
+        let mut header = tar::Header::new_gnu();
+        header.set_path("sparse").unwrap();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_size(0);
+        let sparse = header.as_gnu_mut().unwrap();
+        sparse.realsize.copy_from_slice(b"77777777777\0");
+        sparse.sparse[0].offset.copy_from_slice(b"77777777777\0");
+        sparse.sparse[0].numbytes.copy_from_slice(b"00000000000\0");
+        header.set_cksum();
+        check_endless(header.as_bytes(), "unpacks to more than 1000 bytes");
+    }
+
+    #[test]
+    fn names_that_no_disk_keeps_are_refused() {
+        let deep = "d/".repeat(300);
+        let long = "x".repeat(256);
+        let very_long = format!("{}/", "x".repeat(200)).repeat(11);
+        for name in [&deep, &long, &very_long] {
+            let mut tar = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            tar.append_data(&mut header, name, &[][..]).unwrap();
+            let into = tempfile::tempdir().unwrap();
+            let refused = unpack(&*tar.into_inner().unwrap(), into.path(), &mut Budget::of(1_000));
+            assert!(matches!(refused, Err(FailureKind::BadImage { .. })), "{refused:?}");
+        }
+        check(
+            &[&[("a", Is::Link(""))]],
+            &expect!["the image cannot be used: a layer has a link to nowhere"],
         );
     }
 

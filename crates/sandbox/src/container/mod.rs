@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Every file of an image is readable to the program, whoever owns it in the image, and none is writable: programs
-//! write to `/iexec_out`, `/tmp` and `/dev/shm`. What `USER` an image names counts for nothing.
+//! write to `/iexec_out`, `/tmp` and `/dev/shm`. Programs run as the `USER` that their image names, among ids of their own,
+//! wherever they have such (see `ids`, `user`); as one id of their own elsewhere.
 //!
 //! What differs between machines is the program's own affair here: its clock is the host's, and so is its randomness. Two
 //! workers agree on a result only if the program does not look at them.
@@ -26,6 +27,7 @@ mod image;
 mod layers;
 mod oci;
 mod seccomp;
+mod user;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ pub use self::daemon::{Daemon, LocalImages, find_daemon};
 use self::ids::{Ids, RANGES, Stage};
 use self::image::Images;
 use self::oci::Oci;
+use self::user::User;
 use crate::failure::host;
 use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, fresh_private_dir};
 use crate::{FailureKind, Limits, Network, StartError};
@@ -66,6 +69,12 @@ pub enum Unavailable {
     NotRoot {
         /// The runtime.
         program: PathBuf,
+    },
+    /// It makes containers, but does not hold them to their limits.
+    #[error("the daemon at {} does not limit memory and processes of containers", socket.display())]
+    Unlimited {
+        /// Where it listens.
+        socket: PathBuf,
     },
     /// It cannot make containers here, as inside of a container that may not.
     #[error("{} cannot make containers here: {words}", program.display())]
@@ -95,6 +104,9 @@ impl Unavailable {
             Self::Off => "set worker.containers to auto",
             Self::NotRoot { .. } => {
                 "start the worker as root, or run Docker or Podman, which may be the user's own: systemctl --user start podman.socket"
+            }
+            Self::Unlimited { .. } => {
+                "a rootless daemon needs control groups of version 2 (systemd.unified_cgroup_hierarchy=1 on the kernel's command line) that are delegated to its user; or run the daemon as root"
             }
             Self::Refused { .. } => {
                 "start the worker outside of containers, or in one that may make namespaces, mounts and control groups"
@@ -187,7 +199,8 @@ impl Container {
         let number = RANGES - 1;
         let id = self.oci.name(number);
         let empty = bundle::empty(&self.bundles).map_err(|error| error.to_string())?;
-        let lodging = Lodging::new(Ids::of(number), &empty.image, stage, &id);
+        let user = User::default();
+        let lodging = Lodging::new(Ids::of(number), user, &empty.image, stage, &id);
         let lodging = lodging.map_err(|error| error.to_string())?;
         bundle::write_empty(&empty, &id, &lodging).map_err(|error| error.to_string())?;
         let words = self.oci.try_run(&id, empty.dir.path());
@@ -238,7 +251,8 @@ impl Runtime for Container {
             let image = images.get(&execution.program, execution.pin, &execution.limits)?;
             // A GPU that is not everybody's is nothing to a namespace's root.
             let stage = stage.as_deref().filter(|_| bundle::are_open_to_all(&execution.gpus));
-            let lodging = Lodging::new(Ids::of(number), &image, stage, &name);
+            let user = image.user()?;
+            let lodging = Lodging::new(Ids::of(number), user, &image, stage, &name);
             let lodging = lodging.map_err(host("showing the image to the container"))?;
             let bundle =
                 bundle::make(&bundles, &name, &lodging, &image, network.as_ref(), &execution)?;

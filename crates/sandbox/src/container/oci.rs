@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::host;
-use crate::run::{Executed, Execution, Stopped, list};
+use crate::run::{self, Executed, Execution, Stopped};
 use crate::{Ear, FailureKind, Limits, Stream};
 
 /// How often the size of a running container's output is added up.
@@ -285,16 +285,8 @@ async fn captured(capture: Capture) -> (Bytes, bool) {
 
 /// Whether there is more output than may be.
 pub(super) async fn overflow(output: PathBuf, limits: Limits) -> Option<FailureKind> {
-    let listed = tokio::task::spawn_blocking(move || {
-        list(&output, limits.output_entries, limits.output_bytes)
-    });
-    match listed.await {
-        // Links and odd names are judged at the end, when the program has had its chance to tidy up.
-        Ok(Err(
-            broken @ (FailureKind::OutputTooLarge { .. } | FailureKind::TooManyFiles { .. }),
-        )) => Some(broken),
-        _ => None,
-    }
+    let asked = tokio::task::spawn_blocking(move || run::overflow(&output, &limits));
+    asked.await.ok().flatten()
 }
 
 /// Whether the kernel killed something in the container for its memory. Asked before the container is removed.

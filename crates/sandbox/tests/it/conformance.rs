@@ -29,6 +29,9 @@ enum Does {
     FloodErr,
     Fill,
     Litter,
+    Many,
+    Crumbs,
+    Deep,
     Link,
     LinkDeclaration,
     ThroughLink,
@@ -123,6 +126,9 @@ fn verb(does: Does) -> &'static [&'static str] {
         Does::FloodErr => &["flood", "stderr"],
         Does::Fill => &["fill"],
         Does::Litter => &["litter"],
+        Does::Many => &["many"],
+        Does::Crumbs => &["crumbs"],
+        Does::Deep => &["deep"],
         Does::Link => &["link"],
         Does::LinkDeclaration => &["link-declaration"],
         Does::ThroughLink => &["through-link"],
@@ -206,6 +212,39 @@ fn module(does: Does) -> Vec<u8> {
                 )
             };
             command("", &format!("{} (call $declare)", (0..25).map(one).collect::<String>()))
+        }
+        // Eighteen files of 64 KiB, of which there is 1 MiB.
+        Does::Many => {
+            let one = |n: u32| {
+                format!(
+                    "(i32.store8 (i32.const 1500) (i32.const {}))
+                     (call $write (i32.const 1500) (i32.const 1) (i32.const 2048) (i32.const 65536))",
+                    97 + n
+                )
+            };
+            command("", &format!("{} (call $declare)", (0..18).map(one).collect::<String>()))
+        }
+        // Each file has the number of those before it for its name.
+        Does::Crumbs => command(
+            "",
+            "(local $n i32)
+             (loop $again
+               (i32.store (i32.const 1500) (i32.or (i32.const 0x41414141)
+                 (i32.and (local.get $n) (i32.const 0x0e0e0e0e))))
+               (i32.store8 (i32.const 1504) (i32.add (i32.const 97)
+                 (i32.rem_u (local.get $n) (i32.const 26))))
+               (drop (call $fd_close (call $open (i32.const 1500) (i32.const 5))))
+               (local.set $n (i32.add (local.get $n) (i32.const 1)))
+               (br $again))",
+        ),
+        Does::Deep => {
+            // d, d/d, d/d/d, …, as far as they are made.
+            let name = format!(r#"(data (i32.const 4096) "{}")"#, "d/".repeat(30));
+            let one = |n: usize| {
+                let bytes = 2 * n - 1;
+                format!("(drop (call $mkdir (i32.const 4) (i32.const 4096) (i32.const {bytes})))")
+            };
+            command(&name, &format!("{} (call $declare)", (1..=30).map(one).collect::<String>()))
         }
         Does::Link => command(
             r#"(data (i32.const 1500) "link") (data (i32.const 1600) "computed.json")"#,
@@ -399,6 +438,12 @@ async fn what_a_program_may_not_take() {
         &expect!["GM-4115 the program made more than 20 files and directories in /iexec_out [app]"],
     )
     .await;
+    let too_much = expect!["GM-4114 the program wrote more than 1048576 bytes to /iexec_out [app]"];
+    check(Does::Many, &[], |_| {}, &too_much).await;
+    let too_many =
+        expect!["GM-4115 the program made more than 20 files and directories in /iexec_out [app]"];
+    check(Does::Crumbs, &[], |_| {}, &too_many).await;
+    check(Does::Deep, &["30"], |_| {}, &too_many).await;
 }
 
 #[tokio::test]

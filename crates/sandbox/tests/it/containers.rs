@@ -13,12 +13,14 @@ use alloy_primitives::{B256, hex};
 use expect_test::expect;
 use primitives::UnixSeconds;
 use sandbox::gpu::{Cdi, Gpu, discover};
-use sandbox::{Config, Container, Job, Kind, Limits, LocalImages, Sandbox, find_runtime};
+use sandbox::{Config, Container, Daemon, Job, Kind, Limits, LocalImages, Sandbox, find_runtime};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::{by_daemon, daemon_socket};
-use crate::images::{Containers, Image, by_crun, containers, layer, prober, prober_image, sha256};
+use crate::daemon::{DaemonNet, by_daemon, daemon_socket};
+use crate::images::{
+    CRUN_PROGRAM, Containers, Image, by_crun, containers, layer, prober, prober_image, sha256,
+};
 
 fn job(containers: &Containers, image: &Path, args: &[&str]) -> Job {
     let dir = tempfile::tempdir_in(containers.dir.path()).unwrap().keep();
@@ -199,25 +201,58 @@ async fn a_container_reaches_the_network_that_it_is_given_and_no_other() {
     fs::write(&program, prober()).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let (mut listening, there) = net.listen(&program);
-    let outside = TcpListener::bind("127.0.0.1:0").unwrap();
-    let host = outside.local_addr().unwrap().to_string();
-
+    let runtimes = [find_runtime().ok(), by_crun().map(|_| PathBuf::from(CRUN_PROGRAM))];
+    for program in runtimes.into_iter().flatten() {
+        let place = tempfile::tempdir_in(dir.path()).unwrap();
+        let network = Some(net.name.parse().unwrap());
+        let config = Config { network, ..Config::new(place.path(), 2) };
+        let runtime = Container::open(program, &config).unwrap().unwrap();
+        let sandbox = Sandbox::with_runtime(&config, Arc::new(runtime)).unwrap();
+        check_network(&Containers { sandbox, dir: tempfile::tempdir().unwrap() }, &there).await;
+    }
     let config = Config { network: Some(net.name.parse().unwrap()), ..Config::new(dir.path(), 2) };
     let here = with(&config);
-    let reach = async |network: bool, address: &str| {
-        let mut job = job(&here, prober_image(), &["reach", address]);
-        job.limits.network = network;
-        run(&here, job).await
-    };
-    assert_eq!(reach(true, &there).await, "reached");
-    assert_eq!(reach(true, &host).await, "kept");
-    assert_eq!(reach(false, &there).await, "kept");
-    assert_eq!(reach(false, &host).await, "kept");
     listening.kill().unwrap();
     listening.wait().unwrap();
     drop(net);
-    let gone = reach(true, &there).await;
-    assert!(gone.starts_with("GM-4190") || gone.contains("there is no namespace"), "{gone}");
+    let gone = reach(&here, true, &there).await;
+    assert!(gone.contains("there is no namespace"), "{gone}");
+}
+
+/// Whether a container of that grant reaches the address.
+async fn reach(here: &Containers, network: bool, address: &str) -> String {
+    let mut job = job(here, prober_image(), &["reach", address]);
+    job.limits.network = network;
+    run(here, job).await
+}
+
+/// What holds for every runtime with a network in which somebody listens there.
+async fn check_network(here: &Containers, there: &str) {
+    let outside = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = outside.local_addr().unwrap().to_string();
+    assert_eq!(reach(here, true, there).await, "reached");
+    assert_eq!(reach(here, true, &host).await, "kept");
+    assert_eq!(reach(here, false, there).await, "kept");
+    assert_eq!(reach(here, false, &host).await, "kept");
+}
+
+#[tokio::test]
+async fn a_container_by_a_daemon_reaches_the_network_that_it_is_given_and_no_other() {
+    let Some(net) = DaemonNet::new().await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let network = Some(DaemonNet::NAME.parse().unwrap());
+    let config = Config { network, ..Config::new(dir.path(), 2) };
+    let runtime = Daemon::open(daemon_socket().unwrap(), &config).unwrap().unwrap();
+    let sandbox = Sandbox::with_runtime(&config, Arc::new(runtime)).unwrap();
+    let here = Containers { sandbox, dir: tempfile::tempdir().unwrap() };
+    // The daemon makes its side of the network for the first who has it.
+    let first = reach(&here, true, "127.0.0.1:9").await;
+    let Some(listener) = net.listen(&first) else { return };
+    let there = listener.local_addr().unwrap().to_string();
+    check_network(&here, &there).await;
+    net.gone().await;
+    let gone = reach(&here, true, &there).await;
+    assert!(gone.starts_with("GM-4191"), "{gone}");
 }
 
 #[tokio::test]
@@ -245,6 +280,101 @@ async fn a_full_disk_in_a_container_has_a_name() {
         brim.limits.output_bytes = 2 << 20;
         let told = "GM-7021 the program failed, and says that a disk is full: /tmp and /dev/shm have 2097152 bytes each";
         assert_eq!(run(containers, brim).await, told);
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_deep_to_be_named_is_no_result_and_is_gone_with_its_run() {
+    for containers in [containers(), by_crun(), by_daemon()].into_iter().flatten() {
+        // Deeper than a path is long, and than there are open files for.
+        let mut deep = job(containers, prober_image(), &["deep", "3000"]);
+        deep.limits.output_entries = 5_000;
+        let said = run(containers, deep).await;
+        assert!(said.starts_with("GM-4125 the file name '…/directory'"), "{said}");
+        let runs = containers.dir.path().join("sandbox/runs");
+        let left = || fs::read_dir(&runs).unwrap().flatten().map(|it| it.file_name());
+        // Others run meanwhile; nothing stays half removed.
+        while left().any(|name| name.to_string_lossy().starts_with(".gone-")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// The prober's image, to be run by that user.
+fn image_of(user: &str) -> Image {
+    let passwd = b"root:x:0:0::/:/bin/sh\nnode:x:1000:1001::/:/bin/sh\n";
+    let group = b"root:x:0:\nvideo:x:44:node\nstaff:x:50:\n";
+    let mut image = Image::of(vec![
+        layer(&[("prober", 0o700, prober())]),
+        layer(&[("etc/passwd", 0o600, passwd), ("etc/group", 0o600, group)]),
+    ]);
+    image.start = json!({ "Entrypoint": ["/prober"], "User": user });
+    image
+}
+
+#[tokio::test]
+async fn a_program_runs_as_its_images_user_and_its_output_is_the_workers() {
+    let check = async |containers: &Containers, user: &str, expected: Option<&str>| {
+        let archive = stored(containers, &image_of(user).saved());
+        let job = job(containers, &archive, &["user"]);
+        let result = job.archive.clone();
+        let said = run(containers, job).await;
+        match expected {
+            Some(expected) => assert_eq!(said, expected, "{user}"),
+            // Nobody's, on a machine where 1000 is somebody.
+            None => assert!(!said.starts_with("0 ") && !said.starts_with("1000 "), "{said}"),
+        }
+        let bounds = sandbox::archive::Bounds::default();
+        let found = sandbox::archive::read_file(&result, "own/file", 100, &bounds).unwrap();
+        assert_eq!(found.unwrap(), b"mine", "{user}");
+    };
+    let users = [
+        ("", "0 0 []"),
+        ("node", "1000 1001 [44]"),
+        ("1000", "1000 1001 [44]"),
+        ("node:staff", "1000 50 []"),
+        ("2000:3000", "2000 3000 []"),
+    ];
+    for (user, expected) in users {
+        for containers in [containers(), by_crun()].into_iter().flatten() {
+            check(containers, user, Some(expected)).await;
+        }
+    }
+    if let Some(containers) = by_daemon() {
+        check(containers, "node", None).await;
+    }
+    for containers in [containers(), by_crun(), by_daemon()].into_iter().flatten() {
+        let archive = stored(containers, &image_of("nobody").saved());
+        let said = run(containers, job(containers, &archive, &["user"])).await;
+        let told = "GM-4161 the image cannot be used: its USER 'nobody' is not in its /etc/passwd";
+        assert_eq!(said, told);
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_nobody_can_start_is_the_images_fault() {
+    let start = |start: serde_json::Value| {
+        let mut image = Image::prober();
+        image.start = start;
+        image.saved()
+    };
+    let unusable = "GM-4161 the image cannot be used: ";
+    let long = "x".repeat(1 << 20);
+    let cases = [
+        (json!({ "Entrypoint": ["/prober", long] }), "its entry point, command and environment"),
+        (json!({ "Entrypoint": ["/prober"], "Env": vec!["A=1"; 2_000] }), "its entry point"),
+        (json!({ "Entrypoint": ["/prober"], "Env": ["A=\0"] }), "'A=\\u{0}' has a zero byte"),
+        (json!({ "Entrypoint": ["/prober"], "Env": ["PATH"] }), "its environment has 'PATH'"),
+        (json!({ "Entrypoint": ["/prober"], "User": "a\0" }), "'a\\u{0}' has a zero byte"),
+    ];
+    for (said, told) in cases {
+        check_refused(&start(said), &format!("{unusable}{told}")).await;
+    }
+    for containers in [containers(), by_crun(), by_daemon()].into_iter().flatten() {
+        for argument in ["\0", &*"x".repeat(100_000)] {
+            let said = run(containers, job(containers, prober_image(), &["args", argument])).await;
+            assert!(said.starts_with("GM-4130"), "{said}");
+        }
     }
 }
 

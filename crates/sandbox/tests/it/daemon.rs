@@ -1,10 +1,13 @@
 //! A Docker or Podman daemon for tests: the one that listens here, or Podman's, started for them.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::{API_DEFAULT_VERSION, Docker};
 use sandbox::{Config, Daemon, Sandbox, find_daemon, find_runtime};
 use tempfile::TempDir;
 
@@ -66,6 +69,8 @@ fn podman(dir: &TempDir) -> Option<PathBuf> {
         .arg(dir.path().join("podman"))
         .arg("--runroot")
         .arg(dir.path().join("podman-run"))
+        .arg("--network-config-dir")
+        .arg(dir.path().join("podman-net"))
         .args(["--log-level=error", "system", "service", IDLE_SECONDS])
         .arg(format!("unix://{}", socket.display()))
         // It leaves notes of memory that ran out where it stands.
@@ -84,6 +89,68 @@ fn podman(dir: &TempDir) -> Option<PathBuf> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Some(socket)
+}
+
+/// A network of that daemon.
+pub(crate) struct DaemonNet {
+    docker: Docker,
+    gateway: String,
+}
+
+impl DaemonNet {
+    pub(crate) const NAME: &str = "gm-test-jobs";
+
+    /// Nothing where there is no daemon, or it makes no networks; which is said loudly, and fails where it must.
+    pub(crate) async fn new() -> Option<Self> {
+        by_daemon()?;
+        let socket = daemon_socket()?.to_string_lossy().into_owned();
+        let docker = Docker::connect_with_unix(&socket, 60, API_DEFAULT_VERSION).unwrap();
+        let docker = docker.negotiate_version().await.unwrap();
+        let third = std::process::id() % 256;
+        let gateway = format!("10.213.{third}.1");
+        let range = IpamConfig {
+            subnet: Some(format!("10.213.{third}.0/24")),
+            gateway: Some(gateway.clone()),
+            ..IpamConfig::default()
+        };
+        let request = NetworkCreateRequest {
+            name: Self::NAME.to_owned(),
+            driver: Some("bridge".to_owned()),
+            ipam: Some(Ipam { config: Some(vec![range]), ..Ipam::default() }),
+            ..NetworkCreateRequest::default()
+        };
+        let net = Self { docker, gateway };
+        // What a test that was killed left behind.
+        let _ = net.docker.remove_network(Self::NAME).await;
+        match net.docker.create_network(request).await {
+            Ok(_) => Some(net),
+            Err(error) => lacking(&error.to_string()),
+        }
+    }
+
+    /// Somebody in it: this machine's side. `first` is what became of the first container in it.
+    pub(crate) fn listen(&self, first: &str) -> Option<TcpListener> {
+        if first.starts_with("GM-") {
+            return lacking(first);
+        }
+        match TcpListener::bind((&*self.gateway, 0)) {
+            Ok(listener) => Some(listener),
+            Err(error) => lacking(&error.to_string()),
+        }
+    }
+
+    /// Removes it.
+    pub(crate) async fn gone(self) {
+        self.docker.remove_network(Self::NAME).await.unwrap();
+    }
+}
+
+/// A network cannot be had; says so, and fails where it must.
+fn lacking<T>(why: &str) -> Option<T> {
+    let required = std::env::var_os("GRISTMILL_REQUIRE_DAEMON_NETWORK").is_some();
+    assert!(!required, "GRISTMILL_REQUIRE_DAEMON_NETWORK is set, and {why}");
+    eprintln!("NOT TESTED: a network for containers by a daemon, since {why}");
+    None
 }
 
 fn listens(socket: &Path) -> bool {

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+/// The other runtime.
+pub(crate) const CRUN_PROGRAM: &str = "/usr/bin/crun";
+
 /// Containers, and a place for their jobs.
 pub(crate) struct Containers {
     pub(crate) sandbox: Sandbox,
@@ -36,7 +39,7 @@ pub(crate) fn containers() -> Option<&'static Containers> {
 pub(crate) fn by_crun() -> Option<&'static Containers> {
     static CRUN: OnceLock<Option<Containers>> = OnceLock::new();
     let found = CRUN.get_or_init(|| {
-        let crun = PathBuf::from("/usr/bin/crun");
+        let crun = PathBuf::from(CRUN_PROGRAM);
         if !crun.exists() || find_runtime().ok()? == crun {
             return None;
         }

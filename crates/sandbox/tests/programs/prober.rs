@@ -72,6 +72,26 @@ fn probe(verb: &str, rest: &[String]) -> io::Result<u8> {
                 fs::create_dir(format!("/iexec_out/{n}"))?;
             }
         }
+        // Each small, all together too much; and all at once, so that only the end shows it.
+        "many" => {
+            for n in 0..18 {
+                fs::write(format!("/iexec_out/{n}"), [b'x'; 65_536])?;
+            }
+        }
+        // Until somebody stops it: names cost a disk more than bytes do.
+        "crumbs" => {
+            for n in 0.. {
+                File::create(format!("/iexec_out/{n}"))?;
+            }
+        }
+        // Paths longer than one call takes.
+        "deep" => {
+            std::env::set_current_dir("/iexec_out")?;
+            for _ in 0..first.parse().unwrap_or(0) {
+                fs::create_dir("directory")?;
+                std::env::set_current_dir("directory")?;
+            }
+        }
         "link" => symlink("/etc/passwd", "/iexec_out/link")?,
         "link-declaration" => {
             symlink("/iexec_in/a", "/iexec_out/computed.json")?;
@@ -137,6 +157,20 @@ fn probe(verb: &str, rest: &[String]) -> io::Result<u8> {
             let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
             let user = user.and_then(|ids| ids.split_whitespace().next()).unwrap_or_default();
             print!("{user} {}", fs::read_to_string("/proc/self/uid_map")?);
+        }
+        // User, group, further groups; and a directory of its own that nobody else may enter.
+        "user" => {
+            let status = fs::read_to_string("/proc/self/status")?;
+            let of = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+            };
+            let (uid, gid) = (of("Uid:"), of("Gid:"));
+            print!("{} {} [{}]", uid[0], gid[0], of("Groups:").join(" "));
+            fs::create_dir("/iexec_out/own")?;
+            fs::write("/iexec_out/own/file", "mine")?;
+            fs::set_permissions("/iexec_out/own/file", fs::Permissions::from_mode(0))?;
+            fs::set_permissions("/iexec_out/own", fs::Permissions::from_mode(0))?;
         }
         "hide" => {
             fs::write("/iexec_out/result", "hidden")?;
