@@ -1,4 +1,9 @@
 //! The part that does: one loop that hears everything and carries out what the books answer.
+//!
+//! **Layout:** `feed` hears the chain · `outbox` sends transactions.
+
+mod feed;
+mod outbox;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,8 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_signer::SignerSync;
-use chain::{MarketBlock, MarketEvent, TxRequest, Update, calls};
-use futures::StreamExt;
+use chain::calls;
 use parking_lot::Mutex;
 use primitives::{DealId, TaskId, UnixSeconds};
 use tasks::{Call, Event};
@@ -21,14 +25,16 @@ use wire::scheduler::{SchedulerApi, Waiting};
 use crate::api::Desk;
 use crate::books::{Abilities, BlockNews, Books, Effect};
 use crate::config::Config;
-use crate::deal::{DealReader, DealSpec};
+use crate::deal::DealReader;
 use crate::error::Error;
 use crate::gate::{Doorkeeper, WorkerNews};
 use crate::logs::{Print, Shelf};
 use crate::memory;
 use crate::model::results_text;
-use crate::offers::{self, OrderNews};
+use crate::offers;
 use crate::sms::Challenges;
+use feed::{ChainNews, Feed};
+use outbox::{Outbox, Outgoing};
 
 const TICK: Duration = Duration::from_secs(1);
 const TICKS_PER_REPORT: u32 = 30;
@@ -38,7 +44,6 @@ const OUTBOX_QUEUE: usize = 16_384;
 const ORDER_QUEUE: usize = 1_024;
 /// Messages taken in one go, so that what they lead to travels together.
 const BATCH: usize = 256;
-const DEALS_READ_AT_ONCE: usize = 16;
 
 /// Starts schedulers.
 #[derive(Debug, Clone, Copy)]
@@ -201,90 +206,6 @@ async fn cursor(config: &Config, name: &str, head: u64) -> Result<chain::Cursor,
         Some(kept) if kept.number <= head => chain::Cursor { number: kept.number, hash: kept.hash },
         _ => start,
     })
-}
-
-/// News of the chain, deals already read.
-enum ChainNews {
-    Block {
-        block: Arc<MarketBlock>,
-        deals: Vec<Arc<DealSpec>>,
-    },
-    Rewound(chain::Cursor),
-    /// Everything up to the head at the start was told.
-    Live,
-}
-
-/// Follows the chain and reads new deals, so that the loop never has to wait for a node.
-struct Feed {
-    client: chain::Client,
-    reader: DealReader,
-    workerpool: Address,
-    target: u64,
-    news: mpsc::Sender<ChainNews>,
-    orders: mpsc::Sender<OrderNews>,
-}
-
-impl Feed {
-    async fn run(mut self, from: chain::Cursor) {
-        let mut follower = self.client.follow(from);
-        let mut live = from.number >= self.target;
-        if live && self.news.send(ChainNews::Live).await.is_err() {
-            return;
-        }
-        while let Some(update) = follower.next().await {
-            let at = update.cursor().number;
-            let news = match update {
-                Update::Block(block) => {
-                    let deals = self.deals(&block).await;
-                    self.tell_orders(&block);
-                    ChainNews::Block { block, deals }
-                }
-                Update::Rewound { to } => {
-                    self.target = self.target.min(self.client.last_head().number);
-                    ChainNews::Rewound(to)
-                }
-            };
-            if self.news.send(news).await.is_err() {
-                return;
-            }
-            if !live && at >= self.target {
-                live = true;
-                if self.news.send(ChainNews::Live).await.is_err() {
-                    return;
-                }
-            }
-        }
-        tracing::warn!(workerpool = %self.workerpool, "the chain's news have ended");
-    }
-
-    async fn deals(&self, block: &MarketBlock) -> Vec<Arc<DealSpec>> {
-        let ours = block.events.iter().filter_map(|event| match event.event {
-            MarketEvent::DealNotice { deal, workerpool } if workerpool == self.workerpool => {
-                Some(deal)
-            }
-            _ => None,
-        });
-        let ids: Vec<DealId> = ours.collect();
-        if ids.is_empty() {
-            return Vec::new();
-        }
-        let reads = futures::stream::iter(ids).map(|deal| self.reader.read(deal, block.number));
-        reads.buffered(DEALS_READ_AT_ONCE).filter_map(futures::future::ready).collect().await
-    }
-
-    fn tell_orders(&self, block: &MarketBlock) {
-        for event in &block.events {
-            let news = match &event.event {
-                MarketEvent::OrdersMatched { workerpool, volume, .. } => {
-                    OrderNews::Matched { order: *workerpool, volume: *volume }
-                }
-                MarketEvent::ClosedOrder { hash, .. } => OrderNews::Closed { order: *hash },
-                _ => continue,
-            };
-            // The keeper also looks for itself from time to time, so missing one only costs time.
-            let _ = self.orders.try_send(news);
-        }
-    }
 }
 
 /// The loop.
@@ -615,107 +536,6 @@ impl Act {
             {
                 Ok(()) => self.kept = cursor,
                 Err(error) => tracing::warn!(%error, "the cursor was not kept"),
-            }
-        }
-    }
-}
-
-/// Transactions to be sent.
-#[derive(Debug, Clone)]
-enum Outgoing {
-    Initialize(Vec<(TaskId, DealId, U256)>),
-    /// Past their deadline: initialised only to be claimed.
-    Bury(Vec<(TaskId, DealId, U256)>),
-    Claim(Vec<TaskId>),
-    One {
-        request: Box<TxRequest>,
-        task: TaskId,
-        call: Call,
-        /// Whether a contract receives the result with it.
-        calls_back: bool,
-    },
-}
-
-impl Outgoing {
-    fn request(&self, hub: Address) -> TxRequest {
-        match self {
-            Self::Initialize(tasks) => {
-                let pairs: Vec<_> = tasks.iter().map(|(_, deal, index)| (*deal, *index)).collect();
-                calls::initialize_array(hub, &pairs)
-            }
-            Self::Bury(tasks) => {
-                let pairs: Vec<_> = tasks.iter().map(|(_, deal, index)| (*deal, *index)).collect();
-                calls::initialize_and_claim_array(hub, &pairs)
-            }
-            Self::Claim(tasks) => calls::claim_array(hub, tasks),
-            Self::One { request, .. } => (**request).clone(),
-        }
-    }
-
-    /// The same one by one: a batch fails when a single part of it does. Nothing if it is a single one.
-    fn parts(&self) -> Vec<Self> {
-        match self {
-            Self::Initialize(tasks) if tasks.len() > 1 => {
-                tasks.iter().map(|task| Self::Initialize(vec![*task])).collect()
-            }
-            // The chain's clock may be behind ours, and then the claim is what it refuses.
-            Self::Bury(tasks) => tasks.iter().map(|task| Self::Initialize(vec![*task])).collect(),
-            Self::Claim(tasks) if tasks.len() > 1 => {
-                tasks.iter().map(|task| Self::Claim(vec![*task])).collect()
-            }
-            Self::Initialize(_) | Self::Claim(_) | Self::One { .. } => Vec::new(),
-        }
-    }
-
-    fn calls(&self) -> Vec<(TaskId, Call)> {
-        match self {
-            Self::Initialize(tasks) | Self::Bury(tasks) => {
-                tasks.iter().map(|(task, ..)| (*task, Call::Initialize)).collect()
-            }
-            Self::Claim(tasks) => tasks.iter().map(|task| (*task, Call::Claim)).collect(),
-            Self::One { task, call, .. } => vec![(*task, *call)],
-        }
-    }
-}
-
-/// Sends transactions one after the other, without waiting for any to be mined.
-struct Outbox {
-    config: Config,
-    again: mpsc::Sender<Outgoing>,
-    answers: mpsc::Sender<(TaskId, Event)>,
-}
-
-impl Outbox {
-    async fn run(self, mut queue: mpsc::Receiver<Outgoing>) {
-        let this = Arc::new(self);
-        while let Some(outgoing) = queue.recv().await {
-            let mut request = outgoing.request(this.config.client.hub());
-            if matches!(outgoing, Outgoing::One { calls_back: true, .. }) {
-                request = this.config.client.calling_back(request).await;
-            }
-            match this.config.wallet.send(request).await {
-                Ok(pending) => {
-                    let this = Arc::clone(&this);
-                    tokio::spawn(async move {
-                        if let Err(error) = pending.mined().await {
-                            this.failed(&outgoing, &error).await;
-                        }
-                    });
-                }
-                Err(error) => this.failed(&outgoing, &error).await,
-            }
-        }
-    }
-
-    async fn failed(&self, outgoing: &Outgoing, error: &chain::Error) {
-        let parts = outgoing.parts();
-        if !parts.is_empty() && parts.into_iter().all(|part| self.again.try_send(part).is_ok()) {
-            return;
-        }
-        for (task, call) in outgoing.calls() {
-            tracing::warn!(%task, ?call, %error, "the chain refused a transaction");
-            if self.answers.send((task, Event::Refused { call })).await.is_err() {
-                return;
             }
         }
     }

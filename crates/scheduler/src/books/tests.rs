@@ -1,6 +1,7 @@
 use chain::AssetTerms;
 use expect_test::{Expect, expect};
 use primitives::{CategoryId, Nrlc, ResultDigest, ResultHash, Tag};
+use wire::link::{RunFailure, ToScheduler};
 
 use super::*;
 
