@@ -126,7 +126,13 @@ async fn register(
     let client = &access.client;
     let address = app.address(client).await.map_err(chain_silent)?;
     if !client.is_registered(AssetKind::App, address).await.map_err(chain_silent)? {
-        wallet.execute(calls::create_app(&client.contracts(), app)).await.map_err(chain_silent)?;
+        let created = wallet.execute(calls::create_app(&client.contracts(), app)).await;
+        if let Err(error) = created {
+            // Somebody may have registered the same in the same moment.
+            if !client.is_registered(AssetKind::App, address).await.map_err(chain_silent)? {
+                return Err(chain_silent(error));
+            }
+        }
     }
     Ok((address, Some(owner)))
 }

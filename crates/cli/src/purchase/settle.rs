@@ -138,7 +138,8 @@ impl Matched<'_> {
 
     /// Waits for every task to be paid, or for the first to fail.
     async fn settled(&self, tasks: &BTreeMap<TaskId, u64>, talk: &Talk) -> Result<Seen, Failure> {
-        let mut updates = self.purchase.access.client.follow(self.from);
+        let client = &self.purchase.access.client;
+        let mut updates = client.follow(self.from);
         let mut seen = Seen::default();
         let mut bar = talk.bar(tasks.len() as u64, "waiting for a worker");
         let mut ask = tokio::time::interval(ASK_EVERY);
@@ -153,8 +154,12 @@ impl Matched<'_> {
                         }
                         bar.done(seen.finalized.len() as u64);
                     }
-                    // What was rewound is told again, and taking it twice changes nothing.
-                    Some(Update::Rewound { .. }) => {}
+                    // What was told may not hold. It is told again, from a block that does.
+                    Some(Update::Rewound { to }) => {
+                        let number = to.number.min(self.from.number);
+                        updates = client.follow(Cursor { number, hash: B256::ZERO });
+                        seen = Seen::default();
+                    }
                     None => return Err(Failure::new("GM-3102", Exit::Market, "the chain is gone")),
                 },
                 _ = ask.tick() => {
