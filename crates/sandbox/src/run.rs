@@ -28,6 +28,8 @@ const TAIL_BYTES: usize = 4 << 10;
 const DISK_BYTES_MIN: u64 = 4 << 20;
 /// A path in `/iexec_out`; with what is before it, a kernel must take it.
 const NAME_BYTES_MAX: usize = 2_048;
+/// How directories begin that are being removed.
+const GONE: &str = ".gone-";
 /// Of a name that is not kept.
 const SHOWN_CHARS_MAX: usize = 100;
 /// Where systems keep what does not outlive them.
@@ -294,6 +296,10 @@ impl Sandbox {
         #[cfg(target_os = "linux")]
         match containers(config)? {
             Ok(runtime) => return Ok(sandbox.and(runtime)),
+            Err(why) if why.is_surprising() => {
+                let (code, remedy) = (why.code(), why.remedy());
+                tracing::warn!(code, %why, remedy, "containers do not run here");
+            }
             Err(why) => tracing::info!(%why, remedy = why.remedy(), "containers do not run here"),
         }
         Ok(sandbox)
@@ -512,8 +518,14 @@ impl Drop for Room {
 pub(crate) fn fresh_private_dir(dir: &Path) -> io::Result<()> {
     match fs::symlink_metadata(dir) {
         Ok(_) => remove_tree(dir)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return private_dir(dir),
         Err(error) => return Err(error),
+    }
+    // What an earlier process was removing when it was killed.
+    for beside in fs::read_dir(dir.parent().unwrap_or(dir))?.flatten() {
+        if beside.file_name().to_string_lossy().starts_with(GONE) {
+            remove_tree(&beside.path())?;
+        }
     }
     private_dir(dir)
 }
@@ -523,7 +535,7 @@ pub(crate) fn fresh_private_dir(dir: &Path) -> io::Result<()> {
 /// any more.
 fn remove_tree(dir: &Path) -> io::Result<()> {
     let beside = dir.parent().unwrap_or(dir);
-    let flat = tempfile::Builder::new().prefix(".gone-").tempdir_in(beside)?.keep();
+    let flat = tempfile::Builder::new().prefix(GONE).tempdir_in(beside)?.keep();
     let place = |number: u64| flat.join(number.to_string());
     fs::rename(dir, place(0))?;
     let (mut gone, mut known) = (0, 1);
@@ -818,5 +830,60 @@ fn of_path(output: &Path, entries: &[Entry], path: &str) -> Result<ResultDigest,
                 direct.iter().map(|entry| hash(&entry.path)).collect::<Result<Vec<_>, _>>()?;
             Ok(digest::of_directory(hashes))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Directories in directories, deeper than a path can say.
+    fn dig(dir: &Path, levels: usize) {
+        let mut below = dir.join("bottom");
+        fs::create_dir_all(&below).unwrap();
+        fs::write(below.join("file"), "at the very bottom").unwrap();
+        for _ in 0..levels {
+            let above = dir.join("above");
+            fs::create_dir(&above).unwrap();
+            fs::rename(&below, above.join("down")).unwrap();
+            fs::rename(&above, dir.join("bottom")).unwrap();
+            below = dir.join("bottom");
+        }
+    }
+
+    #[test]
+    fn what_is_too_deep_to_be_named_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        dig(&runs, 5_000);
+        // As a process leaves it that was killed while it removed another.
+        let half = dir.path().join(".gone-half");
+        dig(&half, 10);
+        fresh_private_dir(&runs).unwrap();
+        assert_eq!(fs::read_dir(&runs).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// What is said of a directory while something writes there, by these limits.
+    fn check_overflow(dir: &Path, entries: usize, bytes: u64, expected: Option<&str>) {
+        let limits =
+            Limits { output_entries: entries, output_bytes: bytes, ..Limits::for_timeref(60) };
+        let found = overflow(dir, &limits).map(|kind| kind.code());
+        assert_eq!(found, expected, "{entries} {bytes}");
+    }
+
+    #[test]
+    fn nothing_that_is_written_hides_behind_what_is_no_result() {
+        let dir = tempfile::tempdir().unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("/", dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("b:\\"), "odd").unwrap();
+        fs::create_dir(dir.path().join("c")).unwrap();
+        fs::write(dir.path().join("c/large"), vec![0; 1_000]).unwrap();
+        check_overflow(dir.path(), 4, 1_003, None);
+        check_overflow(dir.path(), 4, 1_002, Some("GM-4114"));
+        check_overflow(dir.path(), 3, 1_003, Some("GM-4115"));
+        dig(&dir.path().join("c"), 1_000);
+        check_overflow(dir.path(), 10_000, 10_000, Some("GM-4125"));
     }
 }

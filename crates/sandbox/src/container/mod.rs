@@ -71,7 +71,7 @@ pub enum Unavailable {
         program: PathBuf,
     },
     /// It makes containers, but does not hold them to their limits.
-    #[error("the daemon at {} does not limit memory and processes of containers", socket.display())]
+    #[error("the daemon at {} does not hold containers to a limit of memory and processes", socket.display())]
     Unlimited {
         /// Where it listens.
         socket: PathBuf,
@@ -89,7 +89,15 @@ pub enum Unavailable {
 impl Unavailable {
     /// The stable code.
     pub fn code(&self) -> &'static str {
-        "GM-4160"
+        match self {
+            Self::Unlimited { .. } => "GM-7025",
+            _ => "GM-4160",
+        }
+    }
+
+    /// Whether there is something that should run containers and cannot: its owner may think that it does.
+    pub fn is_surprising(&self) -> bool {
+        matches!(self, Self::Unlimited { .. } | Self::Refused { .. })
     }
 
     /// What makes containers run.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::{API_DEFAULT_VERSION, Docker};
-use sandbox::{Config, Daemon, Sandbox, find_daemon, find_runtime};
+use sandbox::{Config, Daemon, Sandbox, Unavailable, find_daemon, find_runtime};
 use tempfile::TempDir;
 
 use crate::images::Containers;
@@ -21,6 +21,12 @@ static SOCKET: OnceLock<PathBuf> = OnceLock::new();
 /// Where the daemon of [`by_daemon`] listens.
 pub(crate) fn daemon_socket() -> Option<&'static Path> {
     SOCKET.get().map(PathBuf::as_path)
+}
+
+/// Whether its root is somebody else than this machine's.
+pub(crate) fn is_rootless() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    daemon_socket().is_some_and(|socket| std::fs::metadata(socket).unwrap().uid() != 0)
 }
 
 /// Containers by a daemon, where there is one; says so loudly where not, and fails where it must.
@@ -60,7 +66,11 @@ pub(crate) fn by_daemon() -> Option<&'static Containers> {
 fn podman(dir: &TempDir) -> Option<PathBuf> {
     let socket = dir.path().join("podman.sock");
     // Podman's own choice, crun, does not work with every layout of control groups.
-    let runtime = find_runtime().ok().map(|program| format!("--runtime={}", program.display()));
+    let runtime = match find_runtime() {
+        Ok(program) | Err(Unavailable::NotRoot { program }) => Some(program),
+        Err(_) => None,
+    };
+    let runtime = runtime.map(|program| format!("--runtime={}", program.display()));
     let mut child = Command::new("podman")
         .args(runtime)
         // Nothing of the tests stays in the machine's own store.
