@@ -14,7 +14,7 @@ use crate::shelves::{Known, ShelfList};
 use crate::{Change, Error, OrderRow, Result};
 
 /// Every step of the schema, in order, by number and name. A step that was released is never changed: a new one is added.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "market", include_str!("../migrations/0001_market.sql")),
     (2, "shelves", include_str!("../migrations/0002_shelves.sql")),
     (3, "sealed", include_str!("../migrations/0003_sealed.sql")),
@@ -22,6 +22,7 @@ const MIGRATIONS: [(i64, &str, &str); 7] = [
     (5, "reputations", include_str!("../migrations/0005_reputations.sql")),
     (6, "walking", include_str!("../migrations/0006_walking.sql")),
     (7, "outcomes", include_str!("../migrations/0007_outcomes.sql")),
+    (8, "enclaves", include_str!("../migrations/0008_enclaves.sql")),
 ];
 
 /// How long to wait for another process that holds the file.

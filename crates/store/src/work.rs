@@ -28,6 +28,8 @@ pub struct WorkRow {
     pub archive: String,
     /// What the callback contract receives; empty without callback.
     pub callback: Bytes,
+    /// What an enclave said of the result, in the worker's own form; empty without one.
+    pub enclave: Bytes,
     /// Where the result was uploaded to; empty before.
     pub location: String,
     /// When this was written, in milliseconds since 1970.
@@ -70,10 +72,11 @@ impl Store {
 pub(crate) async fn put(to: &mut SqliteConnection, row: &WorkRow) -> Result<()> {
     sqlx::query(
         "INSERT INTO work (worker, task, deal, task_index, state, digest, archive, callback, \
-         location, changed_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         location, changed_ms, enclave) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT (worker, task) DO UPDATE SET state = excluded.state, \
          digest = excluded.digest, archive = excluded.archive, callback = excluded.callback, \
-         location = excluded.location, changed_ms = excluded.changed_ms",
+         location = excluded.location, changed_ms = excluded.changed_ms, \
+         enclave = excluded.enclave",
     )
     .bind(column::address(row.worker))
     .bind(column::word(row.task.0))
@@ -85,6 +88,7 @@ pub(crate) async fn put(to: &mut SqliteConnection, row: &WorkRow) -> Result<()> 
     .bind(row.callback.to_vec())
     .bind(row.location.as_str())
     .bind(column::number("the time", row.changed_ms)?)
+    .bind(row.enclave.to_vec())
     .execute(to)
     .await
     .map_err(Error::query("write a worker's journal"))?;
@@ -112,6 +116,7 @@ fn read(row: &SqliteRow) -> Result<WorkRow> {
         digest: ResultDigest(from.word("digest")?),
         archive: from.text("archive")?,
         callback: from.bytes("callback")?,
+        enclave: from.bytes("enclave")?,
         location: from.text("location")?,
         changed_ms: from.number("changed_ms")?,
     })

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, Bytes};
+use chain::calls::EnclaveProof;
 use primitives::{Nrlc, TaskId};
 use store::{Change, Store, WorkRow};
 
@@ -77,6 +78,7 @@ impl Journal {
             digest: finding.digest,
             archive: finding.archive.to_string_lossy().into_owned(),
             callback: finding.callback_data.clone(),
+            enclave: finding.enclave.as_ref().map(packed).unwrap_or_default(),
             location: String::new(),
             changed_ms: now_ms(),
         }
@@ -123,9 +125,19 @@ fn finding(row: WorkRow) -> Finding {
         needs_one: row.state == SETTLING,
         stake: Nrlc::ZERO,
         printed: Printed::default(),
-        // Whoever reveals needs no enclave any more, and batches have none.
-        enclave: None,
+        enclave: unpacked(&row.enclave),
     }
+}
+
+/// The key's address and the signature. Both go to the chain: there is no secret in them.
+fn packed(enclave: &EnclaveProof) -> Bytes {
+    [enclave.challenge.as_slice(), &enclave.signature].concat().into()
+}
+
+fn unpacked(row: &Bytes) -> Option<EnclaveProof> {
+    let (challenge, signature) = row.split_at_checked(Address::len_bytes())?;
+    let (challenge, signature) = (Address::from_slice(challenge), signature.to_vec().into());
+    Some(EnclaveProof { challenge, signature })
 }
 
 fn now_ms() -> u64 {

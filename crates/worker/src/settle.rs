@@ -60,8 +60,7 @@ impl Desk {
         finding: &Finding,
         authorization: Bytes,
     ) -> Result<(), Trouble> {
-        // An enclave's word is kept nowhere, and a run of its own brings another.
-        let is_noted = finding.callback_data.is_empty() && finding.enclave.is_none();
+        let is_noted = finding.callback_data.is_empty();
         if is_noted {
             let noted = self.journal.note_alone(life.task, finding).await;
             noted.map_err(|error| unwritten(&error))?;

@@ -16,6 +16,7 @@ fn work(task: u8) -> WorkRow {
         digest: ResultDigest(B256::repeat_byte(task)),
         archive: "results/a.zip".into(),
         callback: Bytes::new(),
+        enclave: Bytes::from_static(b"its word"),
         location: String::new(),
         changed_ms: 5,
     }

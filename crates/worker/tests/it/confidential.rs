@@ -142,6 +142,43 @@ async fn an_encrypted_result_is_for_its_beneficiary_only() {
     assert!(!holds("stdout.txt") && !holds("computed.json"));
 }
 
+#[tokio::test]
+async fn an_enclaves_result_that_was_on_its_way_is_not_computed_again() {
+    let mut market = Market::open().await;
+    let (first, mut played) = worker(&mut market).await;
+    let address = first.handle.address();
+    let key = base64(RESULTS_KEY.as_bytes());
+    let post = named(&[("RESULT_ENCRYPTION", "true"), ("RESULT_ENCRYPTION_PUBLIC_KEY", &key)]);
+    let app = named(&[("IEXEC_APP_DEVELOPER_SECRET", SECRET)]);
+    let secrets = Secrets { post, app, ..Secrets::default() };
+    *market.keeper.next.lock() = Ok(secrets);
+    let params = r#"{"iexec_args":"hello","iexec_result_encryption":true}"#.to_owned();
+    let bought = begin(&market, &played, &first, Request { params, ..request() }).await;
+    computed(&mut played, bought.task).await;
+    let doors = std::sync::Arc::clone(&market.doors);
+    let storage = doors.storage.lock().await;
+    played.say(market.contribute_enclave(&bought, address)).await;
+    let journal = async || market.store.work_of(address).await.unwrap();
+    market.when(journal, |rows| rows.len() == 1).await;
+    first.stop().await;
+    drop((storage, played));
+
+    // What is on its disk is for the beneficiary, and what is in its journal for everybody.
+    let row = market.store.work_of(address).await.unwrap().remove(0);
+    assert!(!row.enclave.is_empty());
+    let left = [fs::read(&row.archive).unwrap(), row.enclave.to_vec()].concat();
+    for secret in [SECRET, "stdout.txt", "computed.json"] {
+        assert!(!left.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret}");
+    }
+    // No secret is given a second time, so that nothing can be computed.
+    *market.keeper.next.lock() = Err(SessionError::EmptyBeneficiaryKey);
+    let (second, mut played) = worker(&mut market).await;
+    assert_eq!(played.arrival.holding, [bought.task]);
+    finish(&market, &mut played, &second, &bought).await;
+    let journal = async || market.store.work_of(address).await.unwrap();
+    market.when(journal, Vec::is_empty).await;
+}
+
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
