@@ -7,13 +7,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use alloy_primitives::{B256, hex};
 use expect_test::expect;
 use primitives::UnixSeconds;
 use sandbox::gpu::{Cdi, Gpu, discover};
-use sandbox::{Config, Container, Daemon, Job, Kind, Limits, LocalImages, Sandbox, find_runtime};
+use sandbox::{
+    Config, Container, Daemon, Ear, Job, Kind, Limits, Listener, LocalImages, Sandbox, Stream,
+    find_runtime,
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -606,4 +610,41 @@ async fn what_an_earlier_process_left_running_is_ended() {
     }
     assert!(running.await.unwrap().is_err());
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_left_with_a_daemon_is_ended() {
+    if by_daemon().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::new(dir.path(), 2);
+    let open = || Arc::new(Daemon::open(daemon_socket().unwrap(), &config).unwrap().unwrap());
+    let sandbox = Sandbox::with_runtime(&config, open()).unwrap();
+    let here = Containers { sandbox: sandbox.clone(), dir: tempfile::tempdir().unwrap() };
+    let said = Said::default();
+    let ear = Ear::of(Arc::new(said.clone()));
+    let listening = job(&here, prober_image(), &["listen"]);
+    let running =
+        tokio::spawn(
+            async move { sandbox.run_aloud(listening, ear, CancellationToken::new()).await },
+        );
+    // It runs when it has said where it listens.
+    while !said.0.load(Ordering::Relaxed) {
+        assert!(!running.is_finished());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // As the next process would.
+    open();
+    assert!(running.await.unwrap().is_err());
+}
+
+/// Whether a program said anything.
+#[derive(Clone, Default)]
+struct Said(Arc<AtomicBool>);
+
+impl Listener for Said {
+    fn heard(&self, _: Stream, _: &[u8]) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
