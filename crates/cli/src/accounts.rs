@@ -161,10 +161,14 @@ impl ServiceKeys {
 /// GM-5004 there is no key in it.
 pub fn read_key(path: &Path) -> Result<PrivateKeySigner, Failure> {
     let what = format!("no private key can be read from {}", path.display());
-    let text = std::fs::read_to_string(path).or_fail("GM-5004", Exit::Usage, &what)?;
+    let fix = "name a file with a private key, as 64 hexadecimal digits";
+    let text = std::fs::read_to_string(path);
+    let text = text.or_fail("GM-5004", Exit::Usage, &what).map_err(|failure| failure.fix(fix))?;
     text.trim().parse().map_err(|_| {
         // The content is a secret, or close to one: it is not repeated.
-        Failure::new("GM-5004", Exit::Usage, what).fix("a file with 64 hexadecimal digits")
+        Failure::new("GM-5004", Exit::Usage, what)
+            .because("what is in it is no private key")
+            .fix(fix)
     })
 }
 

@@ -48,6 +48,7 @@ use crate::settings::Settings;
 use crate::up::interrupted;
 
 mod results;
+mod warn;
 
 /// Tasks per order, when the offer does not say.
 const OFFER_VOLUME: u64 = 100;
@@ -341,11 +342,14 @@ impl Place {
             },
             lie: false,
         };
+        let (client, scheduler) = (config.client.clone(), config.scheduler.clone());
         let worker = Worker::start(config, self.stop.child_token()).await.or_fail(
             "GM-5012",
             Exit::Market,
             "the worker does not start",
         )?;
+        tokio::spawn(warn::if_poor(client, address));
+        tokio::spawn(warn::if_alone(worker.state(), scheduler));
         let interruption = interrupted();
         self.say(json!({ "worker": address.to_string() }));
         tokio::select! {
@@ -431,17 +435,31 @@ impl Place {
 
     async fn listen(&self, routes: Router) -> Result<Origin, Failure> {
         let host: IpAddr = self.settings.need(&self.name("host"))?;
-        Origin::open(host, self.settings.need(&self.name("port"))?, routes, self.stop.clone()).await
+        let port = self.settings.need(&self.name("port"))?;
+        let opened = Origin::open(host, port, routes, self.stop.clone()).await;
+        opened.map_err(|failure| {
+            failure.fix(format!("another {}; 0 takes a free one", self.name("port")))
+        })
     }
 
     fn data_dir(&self) -> Result<Option<DataDir>, Failure> {
         let path: Option<PathBuf> = self.settings.get(&self.name("data_dir"))?;
-        path.map(|path| DataDir::open(&path, false)).transpose()
+        path.map(|path| self.open(&path)).transpose()
     }
 
     fn need_data_dir(&self) -> Result<DataDir, Failure> {
         let path: PathBuf = self.settings.need(&self.name("data_dir"))?;
-        DataDir::open(&path, false)
+        self.open(&path)
+    }
+
+    fn open(&self, path: &Path) -> Result<DataDir, Failure> {
+        let name = self.name("data_dir");
+        DataDir::open(path, false).map_err(|failure| match failure.code.as_str() {
+            "GM-6001" => failure
+                .fix(format!("use the gristmill that made it, or name another directory: {name}")),
+            "GM-6002" => failure.fix(format!("stop it, or name another directory: {name}")),
+            _ => failure.fix(format!("make it writable, or name another directory: {name}")),
+        })
     }
 
     async fn client(&self) -> Result<Client, Failure> {

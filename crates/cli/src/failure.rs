@@ -64,6 +64,11 @@ impl Failure {
         self
     }
 
+    /// The same, told by something that goes on all the same.
+    pub fn as_warning(&self) -> String {
+        self.to_string().replacen("error", "warning", 1)
+    }
+
     /// The same as JSON, for `--json`.
     pub fn to_json(&self) -> Value {
         json!({ "error": {

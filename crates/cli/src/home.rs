@@ -60,7 +60,7 @@ impl DataDir {
                 return Err(Failure::new(
                     "GM-6002",
                     Exit::Market,
-                    format!("another market uses the data directory {}", path.display()),
+                    format!("another process uses the data directory {}", path.display()),
                 )
                 .fix("stop it, or name another directory with --data-dir"));
             }

@@ -11,6 +11,8 @@ pub mod chain_deploy;
 pub mod failure;
 pub mod home;
 mod keeper;
+#[cfg(test)]
+mod manual;
 pub mod market;
 mod means;
 pub mod offers;

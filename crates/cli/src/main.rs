@@ -11,7 +11,7 @@ use gristmill::args::{
 };
 use gristmill::blobs::BlobsCommand;
 use gristmill::chain_deploy::ChainCommand;
-use gristmill::failure::Failure;
+use gristmill::failure::{Exit, Failure};
 use gristmill::{
     blobs, chain_deploy, order, proof, provide, recheck, roi, run, simulate, task, up,
 };
@@ -19,7 +19,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked) => return not_run(&asked),
+    };
     log_to_stderr(cli.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -39,6 +42,17 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// Help that was asked for, or a command line that makes no sense.
+fn not_run(asked: &clap::Error) -> ExitCode {
+    // Whoever asked may have stopped listening.
+    let _ = asked.print();
+    if !asked.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("  more: docs/errors/GM-5017.md");
+    ExitCode::from(Exit::Usage as u8)
 }
 
 async fn verb(command: Command) -> Result<(), Failure> {
@@ -65,12 +79,10 @@ async fn verb(command: Command) -> Result<(), Failure> {
         Command::Blobs(args) => blobs::run(*args).await,
         Command::Chain(args) => chain_deploy::chain(args.command).await,
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "gristmill",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "gristmill", &mut script);
+            // Whoever asked may have stopped listening.
+            let _ = std::io::stdout().write_all(&script);
             Ok(())
         }
     }

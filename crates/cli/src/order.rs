@@ -111,14 +111,14 @@ fn named(kind: OrderKind, text: &str) -> Result<Named, Failure> {
         Failure::new("GM-2109", Exit::Usage, what.clone())
             .fix("give 0x and 64 hexadecimal digits, or a JSON file with all fields of the order")
     };
-    let size = std::fs::metadata(text).or_fail("GM-2109", Exit::Usage, &what)?.len();
+    let size = std::fs::metadata(text).map_err(|error| refused().because(error))?.len();
     if size > FILE_BYTES_MAX {
         return Err(refused());
     }
-    let content = std::fs::read_to_string(text).or_fail("GM-2109", Exit::Usage, &what)?;
-    let json: Value = serde_json::from_str(&content).or_fail("GM-2109", Exit::Usage, &what)?;
+    let content = std::fs::read_to_string(text).map_err(|error| refused().because(error))?;
+    let json: Value = serde_json::from_str(&content).map_err(|error| refused().because(error))?;
     let order = within(kind, &json).ok_or_else(refused)?;
-    Named::parse(kind, &order.to_string()).or_fail("GM-2109", Exit::Usage, &what)
+    Named::parse(kind, &order.to_string()).map_err(|error| refused().because(error))
 }
 
 fn within(kind: OrderKind, json: &Value) -> Option<&Value> {

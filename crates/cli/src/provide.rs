@@ -34,6 +34,13 @@ pub async fn account(command: AccountCommand) -> Result<(), Failure> {
         AccountCommand::Deposit { amount, to, access } => {
             let (client, wallet) = unlocked(&access).await?;
             let target = to.unwrap_or_else(|| wallet.address());
+            let purse = client.rlc_balance(wallet.address()).await;
+            covered(
+                "the deposit",
+                amount,
+                purse.map_err(|error| silent_chain(&error))?,
+                "RLC in it",
+            )?;
             if target == wallet.address() {
                 execute(&wallet, calls::stake(&client.contracts(), amount), "the deposit").await?;
             } else {
@@ -46,6 +53,9 @@ pub async fn account(command: AccountCommand) -> Result<(), Failure> {
         }
         AccountCommand::Withdraw { amount, access } => {
             let (client, wallet) = unlocked(&access).await?;
+            let account = client.account(wallet.address()).await;
+            let free = account.map_err(|error| silent_chain(&error))?.stake;
+            covered("the withdrawal", amount, free, "stake that is not locked")?;
             execute(&wallet, calls::withdraw(client.hub(), amount), "the withdrawal").await?;
             tell(&access, &standing(&client, wallet.address()).await?)
         }
@@ -120,6 +130,16 @@ async fn execute(wallet: &Wallet, call: chain::TxRequest, what: &str) -> Result<
             .because(crate::failure::chain_of(&error))
             .fix("gristmill account show tells what the account has")
     })
+}
+
+/// Contracts refuse what is not there without a word.
+fn covered(what: &str, amount: Nrlc, available: Nrlc, kind: &str) -> Result<(), Failure> {
+    if amount <= available {
+        return Ok(());
+    }
+    Err(Failure::new("GM-3103", Exit::Refused, format!("{what} did not go through"))
+        .because(format!("it is {amount}, and the account has {available} as {kind}"))
+        .fix(format!("at most {available}; gristmill account show tells what the account has")))
 }
 
 fn tell(access: &ChainAccess, told: &Value) -> Result<(), Failure> {

@@ -10,8 +10,10 @@
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use alloy_primitives::U256;
+use primitives::TaskId;
 use serde_json::json;
 use verdict::Confidence;
 use wire::market::TrackRecord;
@@ -40,9 +42,10 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     }
     let talk = Talk::new(args.json);
     let (access, own) = reach(&args, &talk).await?;
+    let made = OnceLock::new();
     let bought = tokio::select! {
-        outcome = buy(&access, &wish, &talk) => outcome,
-        () = interrupted() => Err(interrupted_failure(own.is_some())),
+        outcome = buy(&access, &wish, &talk, &made) => outcome,
+        () = interrupted() => Err(interrupted_failure(own.is_some(), made.get())),
     };
     // Before a market of our own is gone, and its chain with it.
     let bought = match (bought, &args.receipt) {
@@ -78,7 +81,12 @@ async fn reach(args: &RunArgs, talk: &Talk) -> Result<(Access, Option<Market>), 
     Ok((access, Some(market)))
 }
 
-async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failure> {
+async fn buy(
+    access: &Access,
+    wish: &Wish,
+    talk: &Talk,
+    made: &OnceLock<Made>,
+) -> Result<Outcome, Failure> {
     let purchase = Purchase::prepare(access, wish).await?;
     show_offers(purchase.offers(), talk);
     let offer = purchase.choose()?;
@@ -91,15 +99,23 @@ async fn buy(access: &Access, wish: &Wish, talk: &Talk) -> Result<Outcome, Failu
     if let Some(known) = access.schedulers().reputation(offer.workerpool()).await {
         talk.say(format!("history   {}", history(&known)));
     }
+    if !access.tells_scheduler_of(offer.workerpool()) {
+        talk.say(
+            "note      the market does not say where this workerpool's scheduler answers (market.workerpools of its order \
+             book): until the task's deadline, nobody will tell why it failed",
+        );
+    }
     talk.say(format!("surety    {}", surety(wish.trust(), &offer)));
     talk.say(format!("limits    {}", purchase.allowance(&offer).await?));
     let matched = purchase.buy(&offer).await?;
     for deal in matched.deals() {
         talk.say(format!("deal      {deal}"));
     }
-    if let Some(task) = matched.only_task() {
+    let task = matched.only_task();
+    if let Some(task) = task {
         talk.say(format!("task      {task}"));
     }
+    made.get_or_init(|| Made { task });
     matched.outcome(talk).await
 }
 
@@ -220,15 +236,25 @@ fn outcome_json(outcome: &Outcome) -> serde_json::Value {
     })
 }
 
-fn interrupted_failure(own_market: bool) -> Failure {
+/// That there is a deal, and its task if it has only one.
+struct Made {
+    task: Option<TaskId>,
+}
+
+fn interrupted_failure(own_market: bool, made: Option<&Made>) -> Failure {
     let failure = Failure::new("GM-5010", Exit::Interrupted, "interrupted");
+    let Some(made) = made else {
+        return failure.because("nothing was bought yet").fix("run it again");
+    };
     if own_market {
-        failure.because("the market of this run is gone with it, and so is what was paid there")
-    } else {
-        failure
-            .because("a deal that was made goes on without us")
-            .fix("gristmill task show TASK tells what became of it")
+        return failure
+            .because("the market of this run is gone with it, and so is what was paid there")
+            .fix("keep a market with gristmill up, and runs in it can be left alone");
     }
+    let task = made.task.map_or_else(|| "TASK".to_owned(), |task| task.to_string());
+    failure
+        .because("the deal is made and goes on without us")
+        .fix(format!("gristmill task result {task} gets what comes of it; gristmill task why {task} tells how far it is"))
 }
 
 #[cfg(test)]

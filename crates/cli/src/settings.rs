@@ -371,11 +371,9 @@ pub fn variable_of(name: &str) -> String {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).or_fail(
-        "GM-5015",
-        Exit::Usage,
-        &format!("cannot read {}", path.display()),
-    )
+    std::fs::read_to_string(path)
+        .or_fail("GM-5015", Exit::Usage, &format!("cannot read {}", path.display()))
+        .map_err(|failure| failure.fix("name a file that is there with --config, or none"))
 }
 
 /// Names with dots for everything in a tree; elements of lists by their number.

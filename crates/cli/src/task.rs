@@ -183,8 +183,12 @@ async fn follow(query: &TaskQuery, key_file: Option<PathBuf>) -> Result<(), Fail
                     }
                 }
             }
-            Err(error) if !error.is_retryable() => return Err(no_logs(query.task, &error)),
-            Err(error) if attempts >= FOLLOW_ATTEMPTS => return Err(no_logs(query.task, &error)),
+            Err(error) if !error.is_retryable() => {
+                return Err(no_logs(&access, query.task, &error));
+            }
+            Err(error) if attempts >= FOLLOW_ATTEMPTS => {
+                return Err(no_logs(&access, query.task, &error));
+            }
             Err(_) => {}
         }
         // The scheduler may be on its way back; it has kept what was said meanwhile.
@@ -215,17 +219,25 @@ fn key(file: Option<PathBuf>) -> Result<PrivateKeySigner, Failure> {
     }
 }
 
-fn no_logs(task: TaskId, error: &ClientError) -> Failure {
-    Failure::new("GM-4104", Exit::Usage, format!("there are no logs of task {task}"))
-        .because(chain_of(error))
-        .fix("give the id of a task that was bought with this key; --key-file names another")
+fn no_logs(access: &Access, task: TaskId, error: &ClientError) -> Failure {
+    let failure = Failure::new("GM-4104", Exit::Usage, format!("there are no logs of task {task}"))
+        .because(chain_of(error));
+    // An order book that stands alone is no scheduler, and tells of those that its settings name.
+    let is_silent = access.description().workerpools.iter().all(|pool| pool.api_url.is_none());
+    match error {
+        ClientError::Refused { status: 404, .. } if is_silent => failure.fix(
+            "the market does not say where its schedulers answer: its order book tells of those in its [[market.workerpools]]",
+        ),
+        _ => failure
+            .fix("give the id of a task that was bought with this key; --key-file names another"),
+    }
 }
 
 async fn logs(query: &TaskQuery, key_file: Option<PathBuf>) -> Result<(), Failure> {
     let signer = key(key_file)?;
     let access = reach(query.market.clone()).await?;
     let found = access.schedulers().logs(query.task, &signer).await;
-    let found = found.map_err(|error| no_logs(query.task, &error))?;
+    let found = found.map_err(|error| no_logs(&access, query.task, &error))?;
     if query.json {
         return say(&json!(found).to_string());
     }

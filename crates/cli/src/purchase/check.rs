@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use alloy_primitives::Address;
 use chain::Task;
 use primitives::{ResultDigest, TaskId};
 use sandbox::archive;
@@ -32,6 +33,12 @@ pub struct TaskResult {
 }
 
 impl Access {
+    /// Whether it is known where that workerpool's scheduler is: at a URL of its own, or behind a market's one origin.
+    pub fn tells_scheduler_of(&self, workerpool: Address) -> bool {
+        let mut pools = self.description.workerpools.iter();
+        pools.any(|pool| pool.address == workerpool)
+    }
+
     /// Downloads what a completed task gave, and holds it against the chain; also where it was. Its files go to `out`, if
     /// that is named.
     ///

@@ -295,7 +295,7 @@ mod tests {
             task: TaskId(B256::repeat_byte(1)),
             deal: DealId(B256::repeat_byte(2)),
             index: U256::ZERO,
-            price: Nrlc(3),
+            price: Nrlc::new(3),
             payer: Address::ZERO,
             due: UnixSeconds(1_000),
         };

@@ -10,7 +10,7 @@ use orders::{AppOrder, DatasetOrder, Quartet, RequestOrder, WorkerpoolOrder, tas
 use primitives::Nrlc;
 use serde_json::json;
 
-use crate::house;
+use crate::{at, house};
 
 fn sign(signer: &PrivateKeySigner, hash: B256) -> Result<Bytes> {
     Ok(signer.sign_hash_sync(&hash)?.as_bytes().to_vec().into())
@@ -65,12 +65,29 @@ async fn a_task_that_nobody_does_is_refunded_after_its_deadline() -> Result<()> 
     let claim = || calls::initialize_and_claim_array(contracts.hub, &[(deal, U256::ZERO)]);
     let early = requester.execute(claim()).await;
     assert!(early.is_err_and(|error| error.is_revert()), "claimed before the deadline");
+    let origin = house.origin()?.to_string();
+    let gristmill = house.gristmill();
+    let verb = async |id: String| {
+        gristmill.run(["task", "claim", &id, "--market", &origin, "--json"]).await
+    };
+    // A task that was never begun is known by its deal only, and nothing can be had before its time.
+    let task = task_id(deal, U256::ZERO);
+    assert_eq!(verb(task.to_string()).await?.failure_code()?, "GM-4103");
+    assert_eq!(verb(deal.to_string()).await?.failure_code()?, "GM-4105");
+
     let category = client.category(client.deal(deal).await?.category).await?;
     client.request("evm_increaseTime", json!([category.work_clock_seconds * 10])).await?;
     client.request("evm_mine", json!([])).await?;
-    requester.execute(claim()).await?;
+    let claimed = verb(deal.to_string()).await?.ok()?.json()?;
+    assert_eq!(at(&claimed, "/refunded")?, "1 RLC");
+    assert_eq!(at(&claimed, "/tasks/0/state")?, "claimed");
+    for id in [deal.to_string(), task.to_string()] {
+        let again = verb(id).await?.ok()?.json()?;
+        assert_eq!(at(&again, "/refunded")?, "0 RLC", "nothing is refunded twice");
+        assert_eq!(at(&again, "/tasks/0/state")?, "refunded before");
+    }
 
-    assert_eq!(client.task(task_id(deal, U256::ZERO)).await?.status, TaskStatus::Failed);
+    assert_eq!(client.task(task).await?.status, TaskStatus::Failed);
     let refunded = client.account(requester.address()).await?;
     assert_eq!((refunded.locked, refunded.stake), (Nrlc::ZERO, Nrlc(held.stake.0 + price.0)));
     Ok(())

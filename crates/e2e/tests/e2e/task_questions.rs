@@ -31,5 +31,13 @@ async fn a_task_is_shown_explained_and_its_output_told_to_its_buyer_alone() -> R
     assert_eq!(refused.failure_code()?, "GM-4104");
     let refused = ask("logs", &["--follow", "--json", "--key-file", text(&stranger)]).await?;
     assert_eq!(refused.failure_code()?, "GM-4104");
+
+    let out = gristmill.home().join("again");
+    let again = ask("result", &["--out", text(&out)]).await?.ok()?;
+    assert_eq!(again.stdout, "told again\n", "a result can be had again");
+    assert_eq!(std::fs::read_to_string(out.join("stdout.txt"))?, "told again\n");
+    let claimed = ask("claim", &["--json"]).await?.ok()?.json()?;
+    assert_eq!(at(&claimed, "/tasks/0/state")?, "completed");
+    assert_eq!(at(&claimed, "/refunded")?, "0 RLC");
     Ok(())
 }
