@@ -162,6 +162,8 @@ struct WorkerEntry {
     settled_last: DealId,
     /// Settlements that did not come about since one did.
     unsettled: u32,
+    /// When it first could have settled what it has, if more is waited for.
+    gathers_since: Option<UnixSeconds>,
 }
 
 /// The books.
@@ -310,6 +312,7 @@ impl Books {
             settling: BTreeSet::new(),
             settled_last: DealId::default(),
             unsettled: 0,
+            gathers_since: None,
         };
         self.workers.insert(worker, entry);
         for task in holding {

@@ -11,10 +11,14 @@ use super::{Books, Effect, TEXT_BYTES_MAX, WorkerEntry};
 
 /// Settlements in a row that do not come about before a worker's tasks go one by one, until it connects again.
 const UNSETTLED_MAX: u32 = 3;
+/// A bag with that many tasks still open is a large one: whoever pays for it waits for seconds anyway.
+const LARGE: usize = SETTLE_MAX;
+/// So many tasks of a large bag are worth a transaction, and a block that is on disk before anybody hears of it.
+const WORTH: usize = SETTLE_MAX / 2;
 
 impl Books {
     /// What workers may settle now. A worker settles one batch at a time, and meanwhile the next one gathers; its deals
-    /// take turns.
+    /// take turns. Of a large bag a batch gathers some time longer if it has to.
     pub(crate) fn settlements(&mut self, now: UnixSeconds) -> Vec<Effect> {
         let mut effects = Vec::new();
         let free = |(_, entry): &(&Address, &WorkerEntry)| {
@@ -24,6 +28,9 @@ impl Books {
         for worker in free {
             if self.workers.get(&worker).is_some_and(|it| !it.capabilities.settles) {
                 self.go_singly(now, worker, &mut effects);
+                continue;
+            }
+            if self.gathers(now, worker) {
                 continue;
             }
             let Some((deal, batch)) = self.workers.get_mut(&worker).and_then(next_batch) else {
@@ -46,6 +53,18 @@ impl Books {
             }
         }
         effects
+    }
+
+    /// Whether all that the worker has is few tasks of large bags, and more is about to come: for a second or two at most.
+    fn gathers(&mut self, now: UnixSeconds, worker: Address) -> bool {
+        let Some(entry) = self.workers.get_mut(&worker) else { return false };
+        let is_large = |deal| self.deals.get(deal).is_some_and(|book| book.open >= LARGE);
+        let mut ripe = entry.ripe.iter();
+        let few = ripe.all(|(deal, tasks)| tasks.len() < WORTH && is_large(deal));
+        let since = entry.gathers_since.take().unwrap_or(now);
+        let gathers = few && !entry.computing.is_empty() && now <= since;
+        entry.gathers_since = gathers.then_some(since);
+        gathers
     }
 
     /// What a worker could have settled goes the way of one: it has had no luck with settling.

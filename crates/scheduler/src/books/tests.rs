@@ -515,6 +515,29 @@ fn a_bag_is_settled_in_batches_that_gather_meanwhile() {
     );
 }
 
+/// How many tasks each settlement has that is told while the worker computes so many tasks.
+fn settled_in(size: u64, computed: u64) -> Vec<usize> {
+    let mut market = Scene::new(true);
+    market.books.limits = Limits::default();
+    market.tell("joins 1 slots 3 settles");
+    market.tell(&format!("deal 1 trust 1 size {size} batch"));
+    for index in 0..computed {
+        market.tell(&format!("computed 1 1/{index} A"));
+    }
+    market.tell("wait 1");
+    let settles = market.lines.iter().filter_map(|line| line.split_once("1: settle "));
+    settles.map(|(_, tasks)| tasks.split(',').next().unwrap().split(' ').count()).collect()
+}
+
+#[test]
+fn a_large_bag_is_not_settled_one_by_one() {
+    // The first is under way when the others come.
+    assert_eq!(settled_in(99, 60), [1]);
+    assert_eq!(settled_in(500, 60), [50]);
+    // What is not enough does not wait for ever.
+    assert_eq!(settled_in(500, 7), [7]);
+}
+
 #[test]
 fn deals_take_turns_and_replication_goes_on() {
     check(
