@@ -266,6 +266,9 @@ impl Settings {
                 .then(|| Ok((PathBuf::from(FILE), read(Path::new(FILE))?)))
                 .transpose()?,
         };
+        for (name, _) in std::env::vars_os() {
+            known_variable(&name.to_string_lossy())?;
+        }
         Self::layered(text, |name| std::env::var(name).ok(), set)
     }
 
@@ -370,6 +373,22 @@ pub fn variable_of(name: &str) -> String {
     format!("GRISTMILL_{}", name.replace('.', "_").to_uppercase())
 }
 
+/// Refuses a variable that begins as those of a section do and is none of them: it would be passed over in silence.
+fn known_variable(name: &str) -> Result<(), Failure> {
+    let is_known = KEYS.iter().any(|key| variable_of(key.name) == name);
+    let section = name.strip_prefix("GRISTMILL_").and_then(|rest| rest.split_once('_'));
+    let section = section.map(|(section, _)| format!("{}.", section.to_lowercase()));
+    let of_section = |key: &&Key| section.as_ref().is_some_and(|it| key.name.starts_with(it));
+    let neighbours: Vec<_> =
+        KEYS.iter().filter(of_section).map(|key| variable_of(key.name)).collect();
+    if is_known || neighbours.is_empty() {
+        return Ok(());
+    }
+    let what = format!("${name} sets nothing");
+    Err(Failure::new("GM-5015", Exit::Usage, what)
+        .fix(format!("unset it; what exists: {}", neighbours.join(", "))))
+}
+
 fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path)
         .or_fail("GM-5015", Exit::Usage, &format!("cannot read {}", path.display()))
@@ -439,8 +458,9 @@ fn known(name: &str, by: &str) -> Result<(), Failure> {
         .filter(|key| key.split('.').next() == Some(section))
         .collect();
     if neighbours.is_empty() {
-        neighbours =
-            vec!["market", "chain", "orderbook", "gateway", "scheduler", "vault", "worker"];
+        neighbours = KEYS.iter().filter_map(|key| key.name.split('.').next()).collect();
+        neighbours.sort_unstable();
+        neighbours.dedup();
     }
     Err(Failure::new("GM-5015", Exit::Usage, format!("{by} sets {name}, which does not exist"))
         .fix(format!("what exists: {}", neighbours.join(", "))))
@@ -457,6 +477,15 @@ mod tests {
         };
         let set: Vec<String> = set.iter().map(|one| (*one).to_owned()).collect();
         Settings::layered(file, environment, &set)
+    }
+
+    #[test]
+    fn a_mistyped_variable_is_refused() {
+        let code = |name: &str| known_variable(name).map_err(|failure| failure.code);
+        for fine in ["GRISTMILL_WORKER_SLOTS", "GRISTMILL_MARKET", "GRISTMILL_KEY_FILE", "HOME"] {
+            assert_eq!(code(fine), Ok(()), "{fine}");
+        }
+        assert_eq!(code("GRISTMILL_WORKER_SLOTZ"), Err("GM-5015".to_owned()));
     }
 
     fn check(name: &str, file: &str, environment: &[(&str, &str)], set: &[&str], expected: &str) {
