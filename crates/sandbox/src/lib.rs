@@ -36,6 +36,7 @@ pub mod gpu;
 mod limits;
 mod listen;
 mod network;
+mod output;
 mod run;
 mod wasm;
 

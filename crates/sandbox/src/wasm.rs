@@ -29,7 +29,8 @@ use self::determinism::{SeededRandom, VirtualClock};
 use self::output::Captured;
 use crate::contract::{IN, OUT};
 use crate::failure::host;
-use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped, overflow};
+use crate::output::overflow;
+use crate::run::{Config, Executed, Execution, Kind, Runtime, Stopped};
 use crate::{FailureKind, Limits, Stream};
 
 /// How often running programs are looked at.

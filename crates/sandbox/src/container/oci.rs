@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::host;
-use crate::run::{self, Executed, Execution, Stopped};
+use crate::run::{Executed, Execution, Stopped};
 use crate::{Ear, FailureKind, Limits, Stream};
 
 /// How often the size of a running container's output is added up.
@@ -285,7 +285,7 @@ async fn captured(capture: Capture) -> (Bytes, bool) {
 
 /// Whether there is more output than may be.
 pub(super) async fn overflow(output: PathBuf, limits: Limits) -> Option<FailureKind> {
-    let asked = tokio::task::spawn_blocking(move || run::overflow(&output, &limits));
+    let asked = tokio::task::spawn_blocking(move || crate::output::overflow(&output, &limits));
     asked.await.ok().flatten()
 }
 
