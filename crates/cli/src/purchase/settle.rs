@@ -22,6 +22,8 @@ use crate::receipt::{Contributor, Gas, Payment, Receipt, TASKS_SHOWN, TaskReceip
 const ASK_EVERY: Duration = Duration::from_millis(150);
 /// Tasks asked about each time.
 const ASK_AT_ONCE: usize = 8;
+/// Of so many tasks: the first that are open. A scheduler has no more at once, so what comes later cannot have failed.
+const ASK_AMONG: usize = 2_000;
 /// The largest result that is downloaded.
 const RESULT_BYTES_MAX: u64 = 2 << 30;
 /// Downloads and receipts fetched at once.
@@ -144,6 +146,8 @@ impl Matched<'_> {
         let mut bar = talk.bar(tasks.len() as u64, "waiting for a worker");
         let mut ask = tokio::time::interval(ASK_EVERY);
         ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut in_turn: Vec<TaskId> = tasks.keys().copied().collect();
+        in_turn.sort_by_key(|task| tasks.get(task));
         let mut turn = 0usize;
         while seen.finalized.len() < tasks.len() {
             tokio::select! {
@@ -163,8 +167,7 @@ impl Matched<'_> {
                     None => return Err(Failure::new("GM-3102", Exit::Market, "the chain is gone")),
                 },
                 _ = ask.tick() => {
-                    let open: Vec<TaskId> =
-                        tasks.keys().filter(|task| !seen.finalized.contains(*task)).copied().collect();
+                    let open = first_open(&in_turn, &seen.finalized);
                     let at_once = open.len().min(ASK_AT_ONCE);
                     for task in open.iter().cycle().skip(turn % open.len().max(1)).take(at_once) {
                         if let Some(now) = self.asked(*task).await? {
@@ -397,6 +400,11 @@ impl Seen {
     }
 }
 
+/// The tasks among which somebody is asked about: each in a while that does not grow with the bag.
+fn first_open(in_turn: &[TaskId], finalized: &BTreeSet<TaskId>) -> Vec<TaskId> {
+    in_turn.iter().filter(|task| !finalized.contains(*task)).take(ASK_AMONG).copied().collect()
+}
+
 /// A task's contributions, with what became of each.
 fn contributors(task: TaskId, seen: &Seen, scores: &BTreeMap<Address, u64>) -> Vec<Contributor> {
     let payments = seen.payments.get(&task).map_or(&[][..], Vec::as_slice);
@@ -435,5 +443,20 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_bag_is_asked_about_where_it_is_worked_on() {
+        let in_turn: Vec<TaskId> =
+            (0..10_000_u64).map(|at| TaskId(U256::from(at).into())).collect();
+        let finalized: BTreeSet<TaskId> = in_turn[..4_000].iter().copied().collect();
+        assert_eq!(first_open(&in_turn, &BTreeSet::new()), in_turn[..ASK_AMONG]);
+        assert_eq!(first_open(&in_turn, &finalized), in_turn[4_000..4_000 + ASK_AMONG]);
+        assert_eq!(first_open(&in_turn[..4_001], &finalized), in_turn[4_000..4_001]);
     }
 }
