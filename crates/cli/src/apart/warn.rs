@@ -43,7 +43,7 @@ pub(super) async fn if_alone(mut state: watch::Receiver<LinkState>, scheduler: U
 fn alone(scheduler: &Url) -> Failure {
     Failure::new("GM-4513", Exit::Market, format!("no scheduler at {scheduler} lets this worker in"))
         .because(format!("for {} s; it is tried on and on", AWAY.as_secs()))
-        .fix("check worker.scheduler and worker.workerpool, and that the scheduler runs; gristmill worker -v says more")
+        .fix("check worker.scheduler and worker.workerpool, and that the scheduler runs; gristmill worker -vv says more")
 }
 
 /// Says that the account can put nothing at stake, or cannot pay for gas.

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use chain::{Client, Cursor, MarketEvent, Update};
-use futures::StreamExt;
 use primitives::DealId;
 use serde_json::json;
 use testkit::{Apart, eventually, programs};
