@@ -1,5 +1,7 @@
 //! Results of which much has to be carried: through processes that die half-way, and through all of them in flat memory.
 
+mod encrypted;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -131,6 +133,13 @@ fn list_has(said: &Value, file: &str) -> bool {
         .is_some_and(|files| files.iter().any(|it| it == file))
 }
 
+fn large_mb(default: u64) -> Result<u64> {
+    match std::env::var(LARGE_MB) {
+        Ok(mb) => mb.parse().context(LARGE_MB),
+        Err(_) => Ok(default),
+    }
+}
+
 /// The most memory of every service, by name.
 async fn peaks(market: &Apart) -> Result<Vec<(String, u64)>> {
     let mut peaks = Vec::new();
@@ -143,10 +152,7 @@ async fn peaks(market: &Apart) -> Result<Vec<(String, u64)>> {
 
 #[tokio::test]
 async fn a_large_result_passes_through_every_process_in_flat_memory() -> Result<()> {
-    let mb = match std::env::var(LARGE_MB) {
-        Ok(mb) => mb.parse().context(LARGE_MB)?,
-        Err(_) => LARGE_MB_DEFAULT,
-    };
+    let mb = large_mb(LARGE_MB_DEFAULT)?;
     let size = mb * 1_000_000;
     let gristmill = gristmill()?;
     let market = Apart::start(&gristmill, 1).await?;
