@@ -39,7 +39,7 @@ pub async fn account(command: AccountCommand) -> Result<(), Failure> {
                 "the deposit",
                 amount,
                 purse.map_err(|error| silent_chain(&error))?,
-                "RLC in it",
+                "RLC outside of the hub",
             )?;
             if target == wallet.address() {
                 execute(&wallet, calls::stake(&client.contracts(), amount), "the deposit").await?;
@@ -138,7 +138,7 @@ fn covered(what: &str, amount: Nrlc, available: Nrlc, kind: &str) -> Result<(), 
         return Ok(());
     }
     Err(Failure::new("GM-3103", Exit::Refused, format!("{what} did not go through"))
-        .because(format!("it is {amount}, and the account has {available} as {kind}"))
+        .because(format!("it is {amount}, and of {kind} there are {available}"))
         .fix(format!("at most {available}; gristmill account show tells what the account has")))
 }
 
