@@ -323,6 +323,7 @@ fn cut() -> FetchError {
     FetchError::Connection("it broke off".to_owned())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn disk(error: io::Error) -> FetchError {
     FetchError::Disk(error.to_string())
 }
