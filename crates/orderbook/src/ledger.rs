@@ -25,6 +25,7 @@ pub(crate) trait Ledger: Send + Sync + 'static {
 
     async fn is_registered(&self, kind: AssetKind, asset: Address) -> Result<bool, Error>;
 
+    /// Who owns an asset; nobody's address, which is zero, if there is no such asset.
     async fn owner(&self, asset: Address) -> Result<Address, Error>;
 
     async fn is_signed_by(
@@ -99,7 +100,10 @@ impl Ledger for Client {
     }
 
     async fn owner(&self, asset: Address) -> Result<Address, Error> {
-        Ok(self.owner_of_asset(asset).await?)
+        match self.owner_of_asset(asset).await {
+            Err(error) if error.is_unknown() => Ok(Address::ZERO),
+            answer => Ok(answer?),
+        }
     }
 
     async fn is_signed_by(

@@ -11,7 +11,7 @@
 //!           └─► requests left without an offer ─► write them and the cursor
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ use crate::{rows, track};
 
 /// Blocks looked at together at most.
 const BLOCKS_MAX: usize = 256;
+/// Blocks waiting at most while one cannot be taken in. That it is gone is heard behind all that came before it went, which
+/// is no more than a follower of the chain keeps.
+const WAITING_MAX: usize = 2_048;
 /// Questions to the chain at the same time.
 const READS_MAX: usize = 8;
 /// Requests looked at together when an offer is gone.
@@ -45,7 +48,8 @@ const CURSOR_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Follows the chain until cancelled, or until there is no more news.
+/// Follows the chain until cancelled, or until there is no more news. What cannot be taken in is tried again, however
+/// often it takes: skipping it would leave the book wrong for good.
 pub(crate) async fn watch(
     book: SharedBook,
     mut news: impl News,
@@ -53,25 +57,36 @@ pub(crate) async fn watch(
     cancel: CancellationToken,
 ) {
     let mut written = Instant::now();
+    let mut steps = VecDeque::new();
+    let mut pause = None;
     loop {
-        let first = tokio::select! {
-            () = cancel.cancelled() => return,
-            heard = news.next() => heard,
-        };
-        let Some(first) = first else { return };
-        let mut piled_up = vec![first];
-        while piled_up.len() < BLOCKS_MAX
+        if steps.is_empty() {
+            let heard = cancel.run_until_cancelled(news.next()).await.flatten();
+            let Some(heard) = heard else { return };
+            add(&mut steps, heard);
+        }
+        let most = if pause.is_some() { WAITING_MAX } else { BLOCKS_MAX };
+        while waiting(&steps) < most
             && let Some(Some(heard)) = news.next().now_or_never()
         {
-            piled_up.push(heard);
+            add(&mut steps, heard);
         }
-        for step in steps(piled_up) {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = take_in(&book, &step, &mut written) => {}
-            }
+        let Some(step) = steps.front() else { continue };
+        let taken_in = cancel.run_until_cancelled(take_in(&book, step, &mut written)).await;
+        let Some(taken_in) = taken_in else { return };
+        let Err(error) = taken_in else {
+            steps.pop_front();
+            pause = None;
             seen.send_replace(book.last_block());
+            continue;
+        };
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(%error, cause, "the order book cannot take in a block yet");
+        let length = pause.map_or(PAUSE_MIN, |pause: Duration| (pause * 2).min(PAUSE_MAX));
+        if cancel.run_until_cancelled(tokio::time::sleep(length)).await.is_none() {
+            return;
         }
+        pause = Some(length);
     }
 }
 
@@ -81,36 +96,45 @@ enum Step {
     Rewound(Cursor),
 }
 
-fn steps(heard: Vec<Heard>) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for heard in heard {
-        match (heard, steps.last_mut()) {
-            (Heard::Block(block), Some(Step::Blocks(blocks))) => blocks.push(block),
-            (Heard::Block(block), _) => steps.push(Step::Blocks(vec![block])),
-            (Heard::Rewound(to), _) => steps.push(Step::Rewound(to)),
+/// Puts what was heard behind the steps. Of blocks that are gone the chain knows nothing any more, so those that were not
+/// taken in yet never will be.
+fn add(steps: &mut VecDeque<Step>, heard: Heard) {
+    match (heard, steps.back_mut()) {
+        (Heard::Block(block), Some(Step::Blocks(blocks))) => blocks.push(block),
+        (Heard::Block(block), _) => steps.push_back(Step::Blocks(vec![block])),
+        (Heard::Rewound(to), _) => {
+            steps.retain_mut(|step| match step {
+                Step::Blocks(blocks) => {
+                    blocks.retain(|block| block.at.number <= to.number);
+                    !blocks.is_empty()
+                }
+                Step::Rewound(_) => true,
+            });
+            steps.push_back(Step::Rewound(to));
         }
     }
-    steps
 }
 
-/// Deals with a step, however often it takes: skipping one would leave the book wrong for good.
-async fn take_in(book: &Book, step: &Step, written: &mut Instant) {
-    let mut pause = PAUSE_MIN;
-    loop {
-        book.next_generation();
-        match step {
-            Step::Blocks(blocks) => book.memory.hear(blocks),
-            Step::Rewound(_) => book.memory.forget(),
+/// How much waits to be taken in.
+fn waiting(steps: &VecDeque<Step>) -> usize {
+    let waiting = steps.iter().map(|step| match step {
+        Step::Blocks(blocks) => blocks.len(),
+        Step::Rewound(_) => 1,
+    });
+    waiting.sum()
+}
+
+async fn take_in(book: &Book, step: &Step, written: &mut Instant) -> Result<(), Error> {
+    book.next_generation();
+    match step {
+        Step::Blocks(blocks) => {
+            book.memory.hear(blocks);
+            blocks_arrived(book, blocks, written).await
         }
-        let outcome = match step {
-            Step::Blocks(blocks) => blocks_arrived(book, blocks, written).await,
-            Step::Rewound(to) => rewound(book, *to).await,
-        };
-        let Err(error) = outcome else { return };
-        let cause = error.source().map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(%error, cause, "the order book cannot take in a block yet");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        Step::Rewound(to) => {
+            book.memory.forget();
+            rewound(book, *to).await
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) forged: HashSet<OrderHash>,
     pub(super) contracts: HashSet<Address>,
     pub(super) unreachable: bool,
+    /// Whether deals are of a branch that is gone.
+    pub(super) dealless: bool,
     pub(super) reads: usize,
 }
 
@@ -107,6 +109,9 @@ impl Ledger for Fake {
 
     async fn deal(&self, _: DealId) -> Result<Deal, Error> {
         let terms = |pointer| AssetTerms { pointer, owner: OWNER, price: Nrlc::new(1) };
+        if self.world.lock().dealless {
+            return Err(Error::Chain { source: "there is no such deal".into(), retryable: false });
+        }
         self.read(|_| Deal {
             app: terms(APP),
             dataset: AssetTerms { pointer: Address::ZERO, owner: Address::ZERO, price: Nrlc::ZERO },

@@ -207,6 +207,53 @@ async fn blocks_that_never_were_are_undone() {
 }
 
 #[tokio::test]
+async fn blocks_that_are_gone_before_they_are_taken_in_hold_nothing_up() {
+    let mut fair = Fair::open().await;
+    let app = fair.offer(app_order()).await;
+    let pool = fair.offer(pool_order()).await;
+    let request = fair.offer(request_order()).await;
+    fair.block([]).await;
+    let deals =
+        async |fair: &Fair| fair.book.deals(&DealQuery::default()).await.expect("answers").count;
+    // The match is heard of when there is no such deal any more; and of many blocks after it.
+    fair.change(|world| world.dealless = true);
+    for _ in 0..300 {
+        fair.tell([matched([&app, &pool, &request], 2)]);
+    }
+    let before = fair.fake.world.lock().reads;
+    while fair.fake.world.lock().reads == before {
+        tokio::task::yield_now().await;
+    }
+    fair.rewind(300).await;
+    assert_eq!(deals(&fair).await, 0);
+    assert_eq!(fair.state(&request).await, (OrderStatus::Open, 2));
+    fair.change(|world| world.dealless = false);
+    fair.consume(&request, 2);
+    fair.block([matched([&app, &pool, &request], 2)]).await;
+    assert_eq!(deals(&fair).await, 1);
+    assert_eq!(fair.state(&request).await, (OrderStatus::Filled, 0));
+}
+
+#[tokio::test]
+async fn an_app_whose_registration_is_taken_back_is_not_on_offer() {
+    let mut fair = Fair::open().await;
+    fair.block([]).await;
+    let app = fair.offer(app_order()).await;
+    fair.block([matched([&app, &app, &app], 0)]).await;
+    fair.change(|world| {
+        world.owners.remove(&APP);
+    });
+    fair.rewind(1).await;
+    assert_eq!(fair.state(&app).await, (OrderStatus::Dead, 10));
+    // It is registered again, and the same order counts again.
+    fair.change(|world| {
+        world.owners.insert(APP, OWNER);
+    });
+    fair.offer(app_order()).await;
+    assert_eq!(fair.state(&app).await, (OrderStatus::Open, 10));
+}
+
+#[tokio::test]
 async fn the_book_goes_on_where_it_stopped() {
     let mut fair = Fair::open().await;
     let app = fair.offer(app_order()).await;

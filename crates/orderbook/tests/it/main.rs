@@ -283,3 +283,38 @@ async fn a_chain_that_is_rewound_takes_the_book_along() {
     tokio::time::timeout(PATIENCE, reopened).await.expect("the order is open again");
     assert!(market.book.last_block() >= before);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_of_an_app_that_the_chain_takes_back_hold_nothing_up() {
+    let market = Market::open().await;
+    let snapshot = market.client.request("evm_snapshot", json!([])).await.expect("a snapshot");
+    let app = NewApp {
+        owner: market.owner.address(),
+        name: "second".into(),
+        kind: "WASM".into(),
+        checksum: B256::repeat_byte(6),
+        ..NewApp::default()
+    };
+    let address = app.address(&market.client).await.expect("an address");
+    let create = calls::create_app(&market.client.contracts(), app);
+    // By the node itself: a wallet would send again what its chain takes back.
+    let sent =
+        json!([{ "from": market.owner.address(), "to": create.to.to(), "data": create.data }]);
+    market.client.request("eth_sendTransaction", sent).await.expect("is mined");
+    let head = market.client.head().await.expect("a head").number;
+    let caught_up = tokio::time::timeout(PATIENCE, market.book.caught_up(head)).await;
+    assert_eq!(caught_up, Ok(true), "the book follows");
+    let order = AppOrder { app: address, ..market.app_order() };
+    let order =
+        AppOrder { sign: sign(&market.owner, order.hash(&market.client.domain()).0), ..order };
+    let published = market.publish(order).await;
+
+    market.client.request("evm_revert", json!([snapshot])).await.expect("is reverted");
+    market.client.request("evm_mine", json!([])).await.expect("a block");
+    let forgotten = async {
+        while market.state(&published).await != (OrderStatus::Dead, 3) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forgotten).await.expect("nobody is offered it");
+}
