@@ -262,12 +262,12 @@ impl Blobs {
     ) -> Result<Added, Error> {
         let room = &self.inner.room;
         let mut tree = Tree::new(Layout { v1: options.v1, raw_leaves: options.raw_leaves });
-        let mut incoming = if options.only_hash {
-            None
-        } else {
+        if !options.only_hash {
             room.check(place.shelf, 0)?;
-            Some(self.incoming()?)
-        };
+        }
+        // The last chunk is written only when another follows, or when all of them have come and are new here: most
+        // results are one chunk, and many are known.
+        let (mut incoming, mut held) = (None, Vec::new());
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         let (mut size, mut looked_at) = (0_u64, 0_u64);
         loop {
@@ -286,17 +286,24 @@ impl Blobs {
                 return Err(Error::TooLarge { limit });
             }
             tree.push(&chunk);
-            if let Some((_, file)) = &mut incoming {
-                if size - looked_at >= LOOK_EVERY_BYTES {
-                    // What has come so far is on the disk already, but not yet among what is used.
-                    room.check(place.shelf, LOOK_EVERY_BYTES)?;
-                    looked_at = size;
-                }
-                file.write_all(&chunk).await.map_err(failed("writing the blob"))?;
+            if options.only_hash {
+                continue;
             }
+            if size - looked_at >= LOOK_EVERY_BYTES {
+                // What has come so far is on the disk already, but not yet among what is used.
+                room.check(place.shelf, LOOK_EVERY_BYTES)?;
+                looked_at = size;
+            }
+            if !held.is_empty() {
+                incoming = Some(self.written(incoming, &held).await?);
+            }
+            std::mem::swap(&mut held, &mut chunk);
         }
         let (cid, dag_size) = tree.finish();
-        if let Some((temporary, mut file)) = incoming {
+        let is_known =
+            options.only_hash || incoming.is_none() && self.is_there(&cid, place).await?;
+        if !is_known {
+            let (temporary, mut file) = self.written(incoming, &held).await?;
             file.flush().await.map_err(failed("writing the blob"))?;
             self.keep(&cid, place, Arrived::Incoming(temporary), file).await?;
         }
@@ -335,11 +342,33 @@ impl Blobs {
             .map_err(|error| Error::BadCid { text: text.to_owned(), detail: error.to_string() })
     }
 
-    fn incoming(&self) -> Result<(NamedTempFile, File), Error> {
-        let temporary =
-            NamedTempFile::new_in(&self.inner.incoming).map_err(failed("making a file"))?;
-        let file = temporary.reopen().map_err(failed("making a file"))?;
-        Ok((temporary, File::from_std(file)))
+    /// Writes to the end of what is incoming, which begins with it.
+    async fn written(
+        &self,
+        incoming: Option<(NamedTempFile, File)>,
+        bytes: &[u8],
+    ) -> Result<(NamedTempFile, File), Error> {
+        let (temporary, mut file) = match incoming {
+            Some(begun) => begun,
+            None => {
+                let making = failed("making a file");
+                let temporary = NamedTempFile::new_in(&self.inner.incoming).map_err(&making)?;
+                let file = temporary.reopen().map_err(&making)?;
+                (temporary, File::from_std(file))
+            }
+        };
+        file.write_all(bytes).await.map_err(failed("writing the blob"))?;
+        Ok((temporary, file))
+    }
+
+    async fn is_there(&self, cid: &Cid, place: Place) -> Result<bool, Error> {
+        let inner = Arc::clone(&self.inner);
+        let path = inner.path(place.shelf, &name(cid));
+        let looked = tokio::task::spawn_blocking(move || inner.is_there(&path, place.needed_until));
+        looked
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(failed("keeping the blob"))
     }
 
     async fn keep(

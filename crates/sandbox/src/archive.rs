@@ -159,7 +159,7 @@ pub fn unpack(archive: &Path, into: &Path, bounds: &Bounds) -> Result<Vec<PathBu
     Ok(written)
 }
 
-/// Packs a directory into a new file. Only plain files and directories are expected there; names are UTF-8.
+/// Packs what is in `/iexec_out` into a new file.
 pub(crate) fn pack(entries: &[Entry], into: &Path) -> io::Result<u64> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
@@ -167,11 +167,12 @@ pub(crate) fn pack(entries: &[Entry], into: &Path) -> io::Result<u64> {
         .unix_permissions(0o644);
     let mut zip = ZipWriter::new(io::BufWriter::new(File::create(into)?));
     for entry in entries {
-        if entry.is_dir {
-            zip.add_directory(&*entry.name, options.unix_permissions(0o755))?;
-        } else {
-            zip.start_file(&*entry.name, options)?;
-            io::copy(&mut File::open(&entry.path)?, &mut zip)?;
+        match entry.content.open()? {
+            None => zip.add_directory(&*entry.name, options.unix_permissions(0o755))?,
+            Some(mut bytes) => {
+                zip.start_file(&*entry.name, options)?;
+                io::copy(&mut bytes, &mut zip)?;
+            }
         }
     }
     let mut file = zip.finish()?;
@@ -184,12 +185,32 @@ pub(crate) fn pack(entries: &[Entry], into: &Path) -> io::Result<u64> {
 pub(crate) struct Entry {
     /// Path below `/iexec_out`, with `/`.
     pub(crate) name: String,
-    /// Where it is on this machine.
-    pub(crate) path: PathBuf,
-    /// A directory, or else a plain file.
-    pub(crate) is_dir: bool,
+    /// What it is.
+    pub(crate) content: Content,
     /// Its size, 0 for a directory.
     pub(crate) bytes: u64,
+}
+
+/// What a thing in `/iexec_out` is.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// A directory.
+    Directory,
+    /// A plain file, and where it is on this machine.
+    File(PathBuf),
+    /// A file that was never on a disk.
+    Held(Bytes),
+}
+
+impl Content {
+    /// What a file holds; nothing for a directory.
+    pub(crate) fn open(&self) -> io::Result<Option<Box<dyn Read + '_>>> {
+        Ok(match self {
+            Self::Directory => None,
+            Self::File(path) => Some(Box::new(File::open(path)?)),
+            Self::Held(bytes) => Some(Box::new(&bytes[..])),
+        })
+    }
 }
 
 fn remove(path: &Path) -> io::Result<()> {

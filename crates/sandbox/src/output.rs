@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::archive::{self, Entry};
+use crate::archive::{self, Content, Entry};
 use crate::failure::host;
 use crate::{FailureKind, Limits};
 
@@ -17,6 +17,8 @@ const DISK_BYTES_MIN: u64 = 4 << 20;
 const NAME_BYTES_MAX: usize = 2_048;
 /// How directories begin that are being removed.
 pub(crate) const GONE: &str = ".gone-";
+/// Directories in directories that are removed where they are.
+const SHALLOW_LEVELS_MAX: usize = 8;
 /// Of a name that is not kept.
 const SHOWN_CHARS_MAX: usize = 100;
 /// Whether there is more output than may be, or it is where it cannot be seen. Asked while the program goes on: what is
@@ -113,20 +115,45 @@ pub(crate) fn list(
             if bytes > max_bytes {
                 return Err(FailureKind::OutputTooLarge { what: "/iexec_out", limit: max_bytes });
             }
-            if meta.is_dir() {
+            let content = if meta.is_dir() {
                 open.push((format!("{name}/"), found.path()));
-            }
-            entries.push(Entry { name, path: found.path(), is_dir: meta.is_dir(), bytes: size });
+                Content::Directory
+            } else {
+                Content::File(found.path())
+            };
+            entries.push(Entry { name, content, bytes: size });
         }
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
 }
 
-/// Removes a directory that a program wrote in, however deep it went: deeper than there are open files for all levels at
-/// once, or than a path can name. Each directory in it is moved next to the first and emptied there. Nobody writes there
-/// any more.
+/// Removes a directory that a program wrote in, however deep it went. Nobody writes there any more.
 pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
+    // Most are shallow, and moving things costs more than removing them.
+    if matches!(remove_shallow(dir, SHALLOW_LEVELS_MAX), Ok(true)) {
+        return Ok(());
+    }
+    remove_deep(dir)
+}
+
+/// Removes a directory in place; false if there are more levels, and then something of it is left.
+fn remove_shallow(dir: &Path, levels: usize) -> io::Result<bool> {
+    open_up(dir)?;
+    for child in fs::read_dir(dir)? {
+        let child = child?;
+        if !child.file_type()?.is_dir() {
+            fs::remove_file(child.path())?;
+        } else if levels == 0 || !remove_shallow(&child.path(), levels - 1)? {
+            return Ok(false);
+        }
+    }
+    fs::remove_dir(dir).map(|()| true)
+}
+
+/// Removes a directory that is deeper than there are open files for all levels at once, or than a path can name: each
+/// directory in it is moved next to the first and emptied there.
+fn remove_deep(dir: &Path) -> io::Result<()> {
     let beside = dir.parent().unwrap_or(dir);
     let flat = tempfile::Builder::new().prefix(GONE).tempdir_in(beside)?.keep();
     let place = |number: u64| flat.join(number.to_string());

@@ -1,8 +1,8 @@
 //! The frame of every run, whatever runs in it: directories before, digest and archive after.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use alloy_primitives::{B256, Bytes};
 use async_trait::async_trait;
 use primitives::{ResultDigest, UnixSeconds};
+use tempfile::TempPath;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::{self, Entry};
+use crate::archive::{self, Content, Entry};
 use crate::contract::{
     COMPUTED, Computed, Declared, MAX_COMPUTED_BYTES, STDERR, STDOUT, Undeclared,
 };
@@ -482,26 +483,26 @@ fn tail(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned()
 }
 
-/// The private directory of one run; gone when dropped.
+/// The directory that a run sees as `/iexec_out`, in one that is private; gone when dropped.
 struct Room {
-    dir: PathBuf,
     output: PathBuf,
 }
 
 impl Room {
     fn new(scratch: &Path) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(scratch)?.keep();
-        let output = dir.join("iexec_out");
-        let room = Self { dir, output };
-        fs::create_dir(&room.output)?;
-        Ok(room)
+        let mut named = tempfile::Builder::new();
+        named.prefix("run-");
+        // In a container it may be another user who comes here.
+        #[cfg(unix)]
+        named.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+        Ok(Self { output: named.tempdir_in(scratch)?.keep() })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Err(error) = remove_tree(&self.dir) {
-            tracing::warn!(dir = %self.dir.display(), %error, "what a run left is not gone");
+        if let Err(error) = remove_tree(&self.output) {
+            tracing::warn!(dir = %self.output.display(), %error, "what a run left is not gone");
         }
     }
 }
@@ -572,26 +573,15 @@ fn gather(
     if executed.exit_code != 0 {
         return Err(why_it_failed(executed, &room.output, limits));
     }
+    let mut entries = list(&room.output, limits.output_entries, limits.output_bytes)?;
+    // In place of whatever the program put under those names.
     for (name, bytes) in [(STDOUT, &executed.stdout), (STDERR, &executed.stderr)] {
-        put(&room.output.join(name), bytes).map_err(host("writing the program's output"))?;
+        entries.retain(|entry| entry.name.split('/').next() != Some(name));
+        let content = Content::Held(bytes.clone());
+        entries.push(Entry { name: name.to_owned(), content, bytes: bytes.len() as u64 });
     }
-    // The two captured files come on top of what the program itself may write.
-    let captured = (executed.stdout.len() + executed.stderr.len()) as u64;
-    let entries = list(
-        &room.output,
-        limits.output_entries.saturating_add(2),
-        limits.output_bytes.saturating_add(captured),
-    )
-    .map_err(|error| match error {
-        FailureKind::TooManyFiles { .. } => {
-            FailureKind::TooManyFiles { limit: limits.output_entries }
-        }
-        FailureKind::OutputTooLarge { what, .. } => {
-            FailureKind::OutputTooLarge { what, limit: limits.output_bytes }
-        }
-        other => other,
-    })?;
-    let (digest, callback_data) = digest_of(&room.output, &entries)?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let (digest, callback_data) = digest_of(&entries)?;
     let archive_bytes = deliver(room, &entries, archive).map_err(host("packing the result"))?;
     Ok(Gathered { digest, callback_data, archive_bytes })
 }
@@ -608,37 +598,24 @@ fn why_it_failed(executed: &Executed, output: &Path, limits: &Limits) -> Failure
     FailureKind::NonZeroExit { code: executed.exit_code }
 }
 
-/// Writes a captured file, in place of whatever the program put under that name.
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(there) if there.is_dir() => fs::remove_dir_all(path)?,
-        Ok(_) => fs::remove_file(path)?,
-        Err(_) => {}
-    }
-    File::options().write(true).create_new(true).open(path)?.write_all(bytes)
-}
-
 /// Packs beside the run, then moves into place, so that a crash never leaves half an archive under its final name.
 fn deliver(room: &Room, entries: &[Entry], archive: &Path) -> io::Result<u64> {
-    let packed = room.dir.join("iexec_out.zip");
+    let packed = TempPath::try_from_path(room.output.with_extension("zip"))?;
     let bytes = archive::pack(entries, &packed)?;
-    if fs::rename(&packed, archive).is_err() {
+    if let Err(refused) = packed.persist(archive) {
         // Another file system: copy to a neighbour first.
         let beside = archive.with_extension("zip.part");
-        fs::copy(&packed, &beside)?;
+        fs::copy(&refused.path, &beside)?;
         fs::rename(&beside, archive)?;
     }
     Ok(bytes)
 }
 
 /// The digest by what `computed.json` declares. Works on the checked list, so no link can lead elsewhere.
-fn digest_of(
-    output: &Path,
-    entries: &[Entry],
-) -> Result<(ResultDigest, Option<Bytes>), FailureKind> {
+fn digest_of(entries: &[Entry]) -> Result<(ResultDigest, Option<Bytes>), FailureKind> {
     let computed = entries
         .iter()
-        .find(|entry| entry.name == COMPUTED && !entry.is_dir)
+        .find(|entry| entry.name == COMPUTED)
         .ok_or(FailureKind::MissingComputedJson)?;
     if computed.bytes > MAX_COMPUTED_BYTES {
         return Err(FailureKind::BadComputedJson {
@@ -646,38 +623,41 @@ fn digest_of(
         });
     }
     let mut json = Vec::new();
-    File::open(&computed.path)
-        .and_then(|file| file.take(MAX_COMPUTED_BYTES).read_to_end(&mut json))
+    let read = computed.content.open().map_err(host("reading computed.json"))?;
+    read.ok_or(FailureKind::MissingComputedJson)?
+        .take(MAX_COMPUTED_BYTES)
+        .read_to_end(&mut json)
         .map_err(host("reading computed.json"))?;
     match Computed::declared(&json) {
         Ok(Declared::Callback(data)) => Ok((digest::of_callback(&data), Some(data.into()))),
         Ok(Declared::Path(parts)) => {
-            of_path(output, entries, &parts.join("/")).map(|digest| (digest, None))
+            of_path(entries, &parts.join("/")).map(|digest| (digest, None))
         }
         Err(Undeclared::Malformed(detail)) => Err(FailureKind::BadComputedJson { detail }),
         Err(Undeclared::Outside(path)) => Err(FailureKind::ResultOutside { path }),
     }
 }
 
-fn of_path(output: &Path, entries: &[Entry], path: &str) -> Result<ResultDigest, FailureKind> {
-    let hash =
-        |path: &Path| File::open(path).and_then(digest::sha256).map_err(host("hashing the result"));
-    let found = entries.iter().find(|entry| entry.name == path);
-    match found {
-        Some(file) if !file.is_dir => hash(&file.path).map(ResultDigest),
-        None if !path.is_empty() => {
-            Err(FailureKind::ResultMissing { path: format!("{}/{path}", crate::contract::OUT) })
+fn of_path(entries: &[Entry], path: &str) -> Result<ResultDigest, FailureKind> {
+    let hash = |entry: &Entry| -> Result<Option<B256>, FailureKind> {
+        let hashed = entry.content.open().and_then(|file| file.map(digest::sha256).transpose());
+        hashed.map_err(host("hashing the result"))
+    };
+    let within = match entries.iter().find(|entry| entry.name == path) {
+        Some(found) => match hash(found)? {
+            Some(hash) => return Ok(ResultDigest(hash)),
+            None => format!("{path}/"),
+        },
+        None if path.is_empty() => String::new(),
+        None => {
+            let path = format!("{}/{path}", crate::contract::OUT);
+            return Err(FailureKind::ResultMissing { path });
         }
-        _ => {
-            let dir = if path.is_empty() { output.to_owned() } else { output.join(path) };
-            let mut direct: Vec<_> = entries
-                .iter()
-                .filter(|entry| !entry.is_dir && entry.path.parent() == Some(&*dir))
-                .collect();
-            direct.sort_by(|a, b| digest::by_name(&a.name, &b.name));
-            let hashes =
-                direct.iter().map(|entry| hash(&entry.path)).collect::<Result<Vec<_>, _>>()?;
-            Ok(digest::of_directory(hashes))
-        }
-    }
+    };
+    let is_direct =
+        |entry: &&Entry| entry.name.strip_prefix(&within).is_some_and(|rest| !rest.contains('/'));
+    let mut direct: Vec<_> = entries.iter().filter(is_direct).collect();
+    direct.sort_by(|a, b| digest::by_name(&a.name, &b.name));
+    let hashes = direct.into_iter().filter_map(|entry| hash(entry).transpose());
+    Ok(digest::of_directory(hashes.collect::<Result<Vec<_>, _>>()?))
 }
