@@ -140,7 +140,8 @@ fn tell(failure: &Failure, json: bool) {
 
 fn log_to_stderr(verbose: u8) {
     let level = match verbose {
-        0 => "error",
+        // That a connection broke is said by those who need it, where it matters.
+        0 => "error,alloy_pubsub=off,alloy_transport_ws=off",
         1 => {
             "warn,gristmill=info,orderbook=info,scheduler=info,worker=info,devchain=info,chain=info"
         }

@@ -20,6 +20,10 @@ use crate::receipt::{Contributor, Gas, Payment, Receipt, TASKS_SHOWN, TaskReceip
 
 /// How often the scheduler is asked whether a task has failed. Success is pushed by the chain.
 const ASK_EVERY: Duration = Duration::from_millis(150);
+/// How often the chain is asked whether it is there: one that is gone tells nothing, and neither does one that has no news.
+const LISTEN_EVERY: Duration = Duration::from_secs(5);
+/// A chain that has not answered for so long does not come back by itself.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// Tasks asked about each time.
 const ASK_AT_ONCE: usize = 8;
 /// Of so many tasks: the first that are open. A scheduler has no more at once, so what comes later cannot have failed.
@@ -146,6 +150,9 @@ impl Matched<'_> {
         let mut bar = talk.bar(tasks.len() as u64, "waiting for a worker");
         let mut ask = tokio::time::interval(ASK_EVERY);
         ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut listen = tokio::time::interval(LISTEN_EVERY);
+        listen.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut silent_since = None;
         let mut in_turn: Vec<TaskId> = tasks.keys().copied().collect();
         in_turn.sort_by_key(|task| tasks.get(task));
         let mut turn = 0usize;
@@ -165,6 +172,16 @@ impl Matched<'_> {
                         seen = Seen::default();
                     }
                     None => return Err(Failure::new("GM-3102", Exit::Market, "the chain is gone")),
+                },
+                _ = listen.tick() => match client.head().await {
+                    Ok(_) => silent_since = None,
+                    Err(error) => {
+                        let since = *silent_since.get_or_insert_with(Instant::now);
+                        if since.elapsed() > SILENCE_MAX {
+                            return Err(self.given_up(&error));
+                        }
+                        bar.now("the chain does not answer; what is bought is safe there, so it is waited for");
+                    }
                 },
                 _ = ask.tick() => {
                     let open = first_open(&in_turn, &seen.finalized);
@@ -189,6 +206,17 @@ impl Matched<'_> {
             Some(failure) => Err(self.refund_note(failure)),
             None => Ok(Some(state_of(&model))),
         }
+    }
+
+    /// It is not known how it ends. What is paid for must not be bought again.
+    fn given_up(&self, error: &chain::Error) -> Failure {
+        let task = self.only_task().map_or_else(|| "TASK".to_owned(), |task| task.to_string());
+        let silent = "the chain has not answered for ten minutes; the deal is made and stays";
+        Failure::new("GM-3102", Exit::Market, silent).because(crate::failure::chain_of(error)).fix(
+            format!(
+                "start the market again; gristmill task result {task} gets what comes of it then"
+            ),
+        )
     }
 
     fn refund_note(&self, mut failure: Failure) -> Failure {
