@@ -75,7 +75,7 @@ impl Access {
 }
 
 /// Where the chain says the result is.
-pub(super) fn location(results: &[u8], task: TaskId) -> Result<String, Failure> {
+fn location(results: &[u8], task: TaskId) -> Result<String, Failure> {
     let said: Option<serde_json::Value> = serde_json::from_slice(results).ok();
     let location = said.as_ref().and_then(|said| {
         let ipfs = said.get("storage")?.as_str()? == "ipfs";
@@ -93,7 +93,7 @@ pub(super) fn location(results: &[u8], task: TaskId) -> Result<String, Failure> 
 }
 
 /// Checks an archive against the chain, reads what is to be printed, and unpacks it if that was asked for.
-pub(super) fn unpacked(
+fn unpacked(
     archive: &Path,
     task: TaskId,
     index: u64,

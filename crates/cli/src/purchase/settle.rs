@@ -10,10 +10,10 @@ use orders::task_id;
 use primitives::{DealId, Nrlc, ResultHash, TaskId};
 use wire::scheduler::TaskModel;
 
-use super::check::{TaskResult, location, unpacked};
+use super::check::TaskResult;
 use super::deal::Part;
 use super::{Purchase, chain_silent};
-use crate::failure::{Exit, Failure, OrFail};
+use crate::failure::{Exit, Failure};
 use crate::offers::{Offer, Verdict};
 use crate::progress::Talk;
 use crate::receipt::{Contributor, Gas, Payment, Receipt, TASKS_SHOWN, TaskReceipt};
@@ -28,8 +28,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(600);
 const ASK_AT_ONCE: usize = 8;
 /// Of so many tasks: the first that are open. A scheduler has no more at once, so what comes later cannot have failed.
 const ASK_AMONG: usize = 2_000;
-/// The largest result that is downloaded.
-const RESULT_BYTES_MAX: u64 = 2 << 30;
 /// Downloads and receipts fetched at once.
 const FETCH_AT_ONCE: usize = 16;
 
@@ -242,23 +240,10 @@ impl Matched<'_> {
     ) -> Result<(TaskReceipt, TaskResult), Failure> {
         let access = self.purchase.access;
         let on_chain = access.client.task(task).await.map_err(chain_silent)?;
-        let location = location(&on_chain.results, task)?;
-        let dir = tempfile::tempdir().or_fail("GM-5007", Exit::Market, "no temporary directory")?;
-        let archive = dir.path().join("result.zip");
-        access.ipfs.fetch_to_file(&location, &archive, RESULT_BYTES_MAX).await.or_fail(
-            "GM-5102",
-            Exit::Market,
-            &format!("the result of task {task} cannot be downloaded"),
-        )?;
-        let digest_on_chain = on_chain.digest;
         let out = self.purchase.wish.out.as_ref().map(|out| {
             if self.purchase.wish.tasks == 1 { out.clone() } else { out.join(index.to_string()) }
         });
-        let result = {
-            let (archive, out) = (archive.clone(), out.clone());
-            blocking(move || unpacked(&archive, task, index, digest_on_chain, out.as_deref()))
-                .await?
-        };
+        let (location, result) = access.result(task, index, &on_chain, out.clone()).await?;
         let told = self.told(task).await;
         let receipt = TaskReceipt {
             task,
@@ -267,7 +252,7 @@ impl Matched<'_> {
             left_out: told.as_ref().map(|model| model.dissent.clone()).unwrap_or_default(),
             confidence: told.and_then(|model| model.confidence),
             consensus: seen.consensus.get(&task).copied().unwrap_or_default(),
-            digest_on_chain,
+            digest_on_chain: on_chain.digest,
             digest_downloaded: result.digest,
             location,
             out: out.map(|out| out.display().to_string()),
@@ -463,15 +448,6 @@ fn failed(model: &TaskModel) -> Option<Failure> {
 
 fn state_of(model: &TaskModel) -> String {
     model.current_status.to_lowercase().replace('_', " ")
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 #[cfg(test)]
