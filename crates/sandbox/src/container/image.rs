@@ -345,10 +345,7 @@ struct Headers<R> {
 
 impl<R: Read> Read for Headers<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let fits = self.left.fit(buffer.len())?;
-        let n = self.from.read(&mut buffer[..fits])?;
-        self.left.take(n);
-        Ok(n)
+        self.left.read(&mut self.from, buffer)
     }
 }
 

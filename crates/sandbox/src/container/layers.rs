@@ -328,16 +328,15 @@ impl Left {
         self.0.set(bytes);
     }
 
-    /// What fits of a read of so many bytes.
-    pub(super) fn fit(&self, wanted: usize) -> io::Result<usize> {
-        match usize::try_from(self.0.get()).unwrap_or(usize::MAX).min(wanted) {
-            0 if wanted > 0 => Err(io::Error::other("there is too much around its files")),
-            fits => Ok(fits),
+    /// Reads what fits, and counts it.
+    pub(super) fn read(&self, from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+        let fits = usize::try_from(self.0.get()).unwrap_or(usize::MAX).min(buffer.len());
+        if fits == 0 && !buffer.is_empty() {
+            return Err(io::Error::other("there is too much around its files"));
         }
-    }
-
-    pub(super) fn take(&self, bytes: usize) {
-        self.0.set(self.0.get().saturating_sub(bytes as u64));
+        let n = from.read(&mut buffer[..fits])?;
+        self.0.set(self.0.get().saturating_sub(n as u64));
+        Ok(n)
     }
 }
 
@@ -349,9 +348,7 @@ struct Hashing<R> {
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let fits = self.left.fit(buffer.len())?;
-        let n = self.from.read(&mut buffer[..fits])?;
-        self.left.take(n);
+        let n = self.left.read(&mut self.from, buffer)?;
         self.hash.update(&buffer[..n]);
         Ok(n)
     }
